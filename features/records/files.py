@@ -1,0 +1,232 @@
+"""Text files in: their encoding, their delimiter, their header, their rows."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from features.errors import FileError
+
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_MIXED_SHARE = 0.1  # share of UTF-8 lines among non-ASCII ones from which on a file counts as mixed
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record that does not have the header's number of fields."""
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A file as loaded into DuckDB: table `name`, ``_row`` plus text columns."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: int
+    rejected: tuple[Rejected, ...]
+
+
+def detect_encoding(path: Path) -> str:
+    """Tell the encoding of a text file: UTF-8, UTF-16 or GB18030.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    str
+        A codec name.
+
+    Raises
+    ------
+    FileError
+        If the bytes fit none of them, or lines of two encodings are mixed.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(4)
+        for mark, codec in _BYTE_ORDER_MARKS:
+            if head.startswith(mark):
+                return codec
+    broken, utf8_lines, other_lines = None, 0, 0
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.isascii():
+                continue
+            if _decodes(line, "utf-8"):
+                utf8_lines += 1
+            else:
+                broken = broken or number
+                other_lines += 1
+                if not _decodes(line, "gb18030"):
+                    raise FileError(
+                        f"{path.name}, line {number}: the bytes are neither UTF-8 nor GB18030. "
+                        "Save the file as UTF-8, or name its encoding in the mapping (encoding = ...)."
+                    )
+    if broken is None:
+        return "utf-8"
+    if utf8_lines > _MIXED_SHARE * (utf8_lines + other_lines):
+        raise FileError(
+            f"{path.name} mixes encodings: {utf8_lines} lines are UTF-8, {other_lines} are not (first: line {broken}). "
+            "Export the file again in one encoding."
+        )
+    return "gb18030"
+
+
+def load_delimited(
+    con: duckdb.DuckDBPyConnection,
+    path: Path,
+    name: str,
+    *,
+    delimiter: str,
+    encoding: str,
+    needed: Sequence[str],
+    scratch: Path,
+) -> RawTable:
+    """Load a delimited text file into a DuckDB table of text columns.
+
+    Parameters
+    ----------
+    con : duckdb.DuckDBPyConnection
+        Where the table is made.
+    path : Path
+        The file.
+    name : str
+        Name of the table; it gets ``_row`` (number of the record after the
+        header, from 1) and one VARCHAR column per column of the file.
+    delimiter : str
+        One character.
+    encoding : str
+        A codec name, or ``"auto"``.
+    needed : sequence of str
+        Columns the mapping reads.
+    scratch : Path
+        Folder for a transcoded copy, where one is needed.
+
+    Returns
+    -------
+    RawTable
+
+    Raises
+    ------
+    FileError
+        If the file is missing, a folder, empty, of another encoding or
+        delimiter, or lacks a needed column.
+    """
+    _must_be_a_file(path)
+    codec = detect_encoding(path) if encoding == "auto" else encoding
+    readable = path if codec == "utf-8" else _transcoded(path, codec, scratch)
+    header = _header(readable, path.name, delimiter)
+    _must_have(path.name, header, needed, delimiter)
+    columns = ", ".join(f"{_text(column)}: 'VARCHAR'" for column in header)
+    con.execute("DROP TABLE IF EXISTS reject_errors")
+    con.execute("DROP TABLE IF EXISTS reject_scans")
+    try:
+        con.execute(
+            f"""CREATE OR REPLACE TEMP TABLE {name} AS
+            SELECT row_number() OVER () AS _row, * FROM read_csv(
+                {_text(str(readable))}, auto_detect=false, header=true, delim={_text(delimiter)}, quote='"',
+                escape='"', columns={{{columns}}}, null_padding=false, store_rejects=true, rejects_limit=0)"""
+        )
+    except duckdb.Error:  # its text quotes the line, which may hold a name
+        raise FileError(f"{path.name} is not delimited text: check its quotes and its encoding.") from None
+    rejected = tuple(_rejected(con, len(header)))
+    _renumber(con, name, rejected)
+    rows = con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
+    if rows + len(rejected) == 0:
+        raise FileError(f"{path.name} has a header but no rows; nothing to import.")
+    return RawTable(name, tuple(header), rows + len(rejected), rejected)
+
+
+def _decodes(line: bytes, codec: str) -> bool:
+    try:
+        line.decode(codec)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _must_be_a_file(path: Path) -> None:
+    if path.is_dir():
+        raise FileError(f"{path} is a folder; this mapping describes one file. Give the file's path.")
+    if not path.exists():
+        raise FileError(f"{path} does not exist.")
+    if path.stat().st_size == 0:
+        raise FileError(f"{path.name} is empty; expected a header line and rows.")
+
+
+def _transcoded(path: Path, codec: str, scratch: Path) -> Path:
+    copy = scratch / f"{path.stem}.utf-8{path.suffix}"
+    try:
+        with (
+            path.open(encoding=codec, newline="") as source,
+            copy.open("w", encoding="utf-8", newline="") as target,
+        ):
+            shutil.copyfileobj(source, target)
+    except (UnicodeError, LookupError) as error:
+        reason = getattr(error, "reason", None) or f"unknown encoding {codec!r}"
+        raise FileError(f"{path.name} cannot be read as {codec}: {reason}. Set encoding in the mapping.") from None
+    return copy
+
+
+def _header(path: Path, shown: str, delimiter: str) -> list[str]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        header = [name.strip() for name in next(csv.reader(stream, delimiter=delimiter), [])]
+    if not any(header):
+        raise FileError(f"{shown}: the first line is blank; expected the column names.")
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise FileError(f"{shown}: column {', '.join(repeated)} stands more than once in the header.")
+    return header
+
+
+def _must_have(shown: str, header: Sequence[str], needed: Sequence[str], delimiter: str) -> None:
+    missing = [name for name in needed if name not in header]
+    if not missing:
+        return
+    if len(header) == 1:
+        for other, word in _DELIMITERS.items():
+            if other != delimiter and other in header[0]:
+                raise FileError(
+                    f"{shown}: expected columns separated by {_DELIMITERS.get(delimiter, delimiter)!r}, "
+                    f"but the header looks separated by {word!r}. Set delimiter = {other!r} in the mapping."
+                )
+    raise FileError(
+        f"{shown}: the mapping reads {', '.join(missing)}, which the file does not have. "
+        f"The file has: {', '.join(header)}. Correct the mapping, or export the missing column."
+    )
+
+
+def _rejected(con: duckdb.DuckDBPyConnection, fields: int) -> Iterator[Rejected]:
+    """Records DuckDB set aside; the offending line itself is never read (it holds personal data)."""
+    seen = con.execute(
+        "SELECT line, any_value(CAST(error_type AS VARCHAR)) FROM reject_errors GROUP BY line ORDER BY line"
+    ).fetchall()
+    for line, kind in seen:
+        what = {"MISSING COLUMNS": "too few fields", "TOO MANY COLUMNS": "too many fields"}.get(kind, kind.lower())
+        yield Rejected(row=line - 1, reason=f"the row has {what} ({fields} expected)")
+
+
+def _renumber(con: duckdb.DuckDBPyConnection, name: str, rejected: Sequence[Rejected]) -> None:
+    """Make ``_row`` count the records of the file, the rejected ones included."""
+    if not rejected:
+        return
+    good_before = ", ".join(f"({bad.row - 1 - index})" for index, bad in enumerate(rejected))
+    con.execute(
+        f"""UPDATE {name} SET _row = _row + (
+            SELECT count(*) FROM (VALUES {good_before}) AS rejects(good_before) WHERE rejects.good_before < _row)"""
+    )
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

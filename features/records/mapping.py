@@ -1,0 +1,188 @@
+"""Mapping files: how the columns of an export become the contract's columns.
+
+A mapping is TOML. ``docs/how-to/import.md`` explains it with examples; every
+column of a table takes one of these forms::
+
+    patient_id  = "PatientId"                                   a column as it is
+    sex         = { column = "Gender", values = { F = "female" } }   with its values translated
+    birth_year  = { age = "Age", at = "AppointmentDay" }        an age at a date
+    direction   = { value = "out" }                             the same for every row
+    starts_at   = { sql = "..." }                               computed from the row's columns
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping as MappingType
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zoneinfo import available_timezones
+
+import sqlglot
+from sqlglot import exp
+
+from features.errors import MappingError
+from features.records.tables import TABLES, Table
+
+
+@dataclass(frozen=True)
+class ColumnSource:
+    """Where one contract column comes from; exactly one of the first four is set."""
+
+    column: str | None = None
+    value: str | None = None
+    sql: str | None = None
+    age: str | None = None
+    at: str | None = None
+    values: MappingType[str, str] = field(default_factory=dict)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Columns of the file that this needs."""
+        named = {name for name in (self.column, self.age, self.at) if name}
+        return frozenset(named | (columns_in(self.sql) if self.sql else set()))
+
+
+@dataclass(frozen=True)
+class TableMapping:
+    """How one table of the contract is read from one file."""
+
+    table: Table
+    columns: MappingType[str, ColumnSource]
+    file: str | None = None
+    where: str | None = None
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Columns of the file that this table needs."""
+        used = set().union(*(source.reads for source in self.columns.values()))
+        return frozenset(used | (columns_in(self.where) if self.where else set()))
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A whole mapping file."""
+
+    name: str
+    time_zone: str
+    tables: tuple[TableMapping, ...]
+    delimiter: str = ","
+    encoding: str = "auto"
+    datetime_formats: tuple[str, ...] = (
+        "%Y-%m-%d %H:%M:%S",
+        "%Y-%m-%dT%H:%M:%S",
+        "%Y-%m-%d %H:%M",
+        "%Y-%m-%d",
+    )
+    date_formats: tuple[str, ...] = ("%Y-%m-%d",)
+
+    @property
+    def files(self) -> tuple[str | None, ...]:
+        """File names the mapping speaks of; ``(None,)`` where it describes one file of any name."""
+        return tuple(dict.fromkeys(table.file for table in self.tables))
+
+
+_TOP = {"name", "time_zone", "delimiter", "encoding", "datetime_formats", "date_formats", "tables"}
+_FORMS = {"column", "value", "sql", "age", "at", "values"}
+
+
+def load_mapping(path: Path) -> Mapping:
+    """Read and check a mapping file.
+
+    Parameters
+    ----------
+    path : Path
+        A TOML file.
+
+    Returns
+    -------
+    Mapping
+
+    Raises
+    ------
+    MappingError
+        If it is not TOML, names a table or column that the contract does not
+        have, or leaves a required column without a source. All problems of the
+        file are named together.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MappingError(f"mapping {path} does not exist; docs/examples holds mappings to start from.") from None
+    except IsADirectoryError:
+        raise MappingError(f"mapping {path} is a folder; expected a TOML file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MappingError(f"mapping {path} is not TOML: {error}") from None
+    problems: list[str] = [f"unknown setting {name!r}" for name in content if name not in _TOP]
+    if content.get("time_zone") not in available_timezones():
+        problems.append("time_zone must be a zone of the IANA database, such as Asia/Shanghai")
+    tables = [_table(name, entry, problems) for name, entry in content.get("tables", {}).items()]
+    if not tables:
+        problems.append("no [tables.NAME] section; say which table the file fills, e.g. [tables.appointments]")
+    if problems:
+        raise MappingError(f"mapping {path}: " + "; ".join(problems) + ".")
+    options: dict[str, Any] = {
+        key: tuple(content[key]) if isinstance(content[key], list) else content[key]
+        for key in _TOP - {"name", "tables", "time_zone"}
+        if key in content
+    }
+    return Mapping(
+        name=content.get("name", path.stem),
+        time_zone=content["time_zone"],
+        tables=tuple(table for table in tables if table),
+        **options,
+    )
+
+
+def columns_in(sql: str) -> set[str]:
+    """Names of the columns that a computed column reads.
+
+    Raises
+    ------
+    MappingError
+        If `sql` is not one expression over the columns of a row.
+    """
+    try:
+        tree = sqlglot.parse_one(sql, dialect="duckdb")
+    except sqlglot.errors.SqlglotError as error:
+        raise MappingError(f"computed column {sql!r} is not an SQL expression: {str(error).splitlines()[0]}") from None
+    if isinstance(tree, (exp.Query, exp.DDL, exp.Command, exp.DML)) or tree.find(exp.Query, exp.Table):
+        raise MappingError(f"computed column {sql!r} must be an expression over the row's columns, not a query.")
+    return {column.name for column in tree.find_all(exp.Column)}
+
+
+def _table(name: str, entry: dict[str, Any], problems: list[str]) -> TableMapping | None:
+    if name not in TABLES:
+        problems.append(f"unknown table {name!r} (the contract has {', '.join(TABLES)})")
+        return None
+    table = TABLES[name]
+    columns = entry.get("columns", {})
+    unknown = sorted(set(columns) - set(table.column_names))
+    if unknown:
+        problems.append(f"{name} has no column {', '.join(unknown)} (it has {', '.join(table.column_names)})")
+    missing = [c.name for c in table.columns if c.required and c.name not in columns]
+    if missing:
+        problems.append(f"{name} needs a source for {', '.join(missing)}")
+    problems.extend(f"{name}: unknown setting {key!r}" for key in entry if key not in {"columns", "file", "where"})
+    sources = {key: _source(f"{name}.{key}", form, problems) for key, form in columns.items() if key not in unknown}
+    return TableMapping(table, sources, file=entry.get("file"), where=entry.get("where"))
+
+
+def _source(where: str, form: str | dict[str, Any], problems: list[str]) -> ColumnSource:
+    if isinstance(form, str):
+        return ColumnSource(column=form)
+    if not isinstance(form, dict) or set(form) - _FORMS:
+        problems.append(f"{where} must be a column name or a table with {', '.join(sorted(_FORMS))}")
+        return ColumnSource()
+    form = dict(form)
+    if sum(key in form for key in ("column", "value", "sql", "age")) != 1 or ("age" in form) != ("at" in form):
+        problems.append(f"{where} needs exactly one of column, value, sql, or age together with at")
+    values = form.pop("values", {})
+    source = ColumnSource(**{key: str(value) for key, value in form.items()}, values=values)
+    if source.sql:
+        try:
+            columns_in(source.sql)
+        except MappingError as error:
+            problems.append(f"{where}: {error}")
+    return source

@@ -1,0 +1,137 @@
+"""One practice's settings: read once, never changed while running."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from features.errors import SettingsError
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("is not a time zone of the IANA database, such as Asia/Shanghai")
+    return name
+
+
+class _Chapter(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Practice(_Chapter):
+    """Who the practice is and which clock it lives by."""
+
+    name: str = "Revisit demo practice"
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = "Asia/Shanghai"
+    language: str = Field(default="en", pattern="^(en|zh)$")
+
+
+class NoShow(_Chapter):
+    """When a booking is scored and from which probability on it is flagged."""
+
+    evening_hour: int = Field(default=21, ge=12, le=23)  # local hour of the evening-before decision
+    high_risk: float = Field(default=0.30, gt=0, lt=1)
+    medium_risk: float = Field(default=0.15, gt=0, lt=1)
+
+
+class Paths(_Chapter):
+    """Where everything that is made at run time lives."""
+
+    data: Path = Path("data")
+    mlruns: Path = Path("mlruns")
+
+    @property
+    def records(self) -> Path:
+        """Delta tables, their manifest and the quarantine."""
+        return self.data / "records"
+
+    @property
+    def features(self) -> Path:
+        """Parquet datasets of feature families."""
+        return self.data / "features"
+
+    @property
+    def feast(self) -> Path:
+        """Feast's registry and its online store."""
+        return self.data / "feast"
+
+
+class Settings(_Chapter):
+    """All settings of one practice.
+
+    Attributes
+    ----------
+    practice, no_show, paths
+        The chapters of ``practice.toml``.
+    database_url : str
+        SQLAlchemy URL of the application database; empty means SQLite under
+        ``paths.data``.
+    """
+
+    practice: Practice = Practice()
+    no_show: NoShow = NoShow()
+    paths: Paths = Paths()
+    database_url: str = ""
+
+    @property
+    def application_database(self) -> str:
+        """URL of the application database."""
+        return self.database_url or f"sqlite:///{(self.paths.data / 'revisit.db').as_posix()}"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The practice's time zone."""
+        return ZoneInfo(self.practice.time_zone)
+
+
+def load_settings(path: Path | None = None, environ: dict[str, str] | None = None) -> Settings:
+    """Read ``practice.toml`` and the ``REVISIT_*`` variables.
+
+    Parameters
+    ----------
+    path : Path, optional
+        The settings file; by default ``$REVISIT_SETTINGS``, else
+        ``practice.toml`` in the current directory, else built-in defaults.
+    environ : dict of str to str, optional
+        The environment; the process's own by default.
+
+    Returns
+    -------
+    Settings
+        With absolute paths.
+
+    Raises
+    ------
+    SettingsError
+        If the file is not TOML, or a name or value in it is not known.
+    """
+    env = dict(os.environ) if environ is None else environ
+    chosen = path or (Path(env["REVISIT_SETTINGS"]) if "REVISIT_SETTINGS" in env else Path("practice.toml"))
+    must_exist = path is not None or "REVISIT_SETTINGS" in env
+    content = _read_toml(chosen, must_exist)
+    paths = content.setdefault("paths", {})
+    for name, variable in (("data", "REVISIT_DATA"), ("mlruns", "REVISIT_MLRUNS")):
+        paths[name] = str(Path(env.get(variable, paths.get(name, name))).expanduser().absolute())
+    if "REVISIT_DATABASE_URL" in env:
+        content["database_url"] = env["REVISIT_DATABASE_URL"]
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"{chosen}: {problems}. practice.example.toml explains every setting.") from None
+
+
+def _read_toml(path: Path, must_exist: bool) -> dict[str, Any]:
+    if not path.is_file():
+        if must_exist:
+            raise SettingsError(f"{path} is not a file; copy practice.example.toml and adapt it.")
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from None

@@ -1,0 +1,235 @@
+"""The feature store: build datasets, register them in Feast, read them back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from features import schedule
+from features.as_of import attach_states, known
+from features.contracts import CONTRACTS, ModelContract
+from features.duck import connect
+from features.errors import NotBuiltError
+from features.labels import attach_no_show
+from features.records.store import RecordStore
+from features.settings import Settings
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+REPOSITORY = Path(__file__).parent / "feast_repo"
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a feature build made.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of the dataset: one per booking and decision moment.
+    until : str
+        Decision moments up to here are in (ISO 8601).
+    records : dict of str to int
+        Versions of the record tables it was built from.
+    fingerprints : dict of str to str
+        Of every contract, as it was then.
+    """
+
+    rows: int
+    until: str
+    records: dict[str, int]
+    fingerprints: dict[str, str]
+
+
+def last_build(settings: Settings) -> Build | None:
+    """Describe the dataset that is there, if any."""
+    path = settings.paths.features / "build.json"
+    return Build(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def build(settings: Settings, now: datetime) -> Build:
+    """Compute every booking's features for every decision moment up to `now`.
+
+    Records do not change the past, so with the same records only the moments
+    since the last build are computed. New records may reach back in time, and
+    then all is computed again.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the practice.
+    now : datetime
+        Aware; later decision moments are left for later.
+
+    Returns
+    -------
+    Build
+
+    Raises
+    ------
+    NotBuiltError
+        If nothing has been imported.
+    """
+    records = RecordStore(settings.paths.records)
+    versions = records.versions()
+    if "appointments" not in versions:
+        raise NotBuiltError("there are no records yet; run `revisit import FILE --mapping MAPPING` first.")
+    prints = {contract.name: contract.fingerprint for contract in CONTRACTS.values()}
+    before = last_build(settings)
+    grows = before is not None and before.records == versions and before.fingerprints == prints
+    folder = settings.paths.features
+    folder.mkdir(parents=True, exist_ok=True)
+    target, fresh = folder / "schedule.parquet", folder / "schedule.new"
+    with connect(folder) as con:
+        records.attach(con, schedule.RECORDS, versions)
+        schedule.build_spine(con, settings)
+        since = f"AND as_of > TIMESTAMPTZ '{before.until}'" if before and grows else ""
+        con.execute(f"DELETE FROM spine WHERE NOT (as_of <= $now {since})", {"now": now})
+        schedule.build_schedule(con, settings)
+        kept = f"SELECT * FROM read_parquet('{_quoted(target)}') UNION ALL BY NAME " if grows else ""
+        con.execute(f"COPY ({kept}SELECT * FROM schedule) TO '{_quoted(fresh)}' (FORMAT parquet, COMPRESSION zstd)")
+        rows = con.execute(f"SELECT count(*) FROM read_parquet('{_quoted(fresh)}')").fetchall()[0][0]
+    fresh.replace(target)
+    done = Build(rows=rows, until=now.isoformat(), records=versions, fingerprints=prints)
+    (folder / "build.json").write_text(json.dumps(asdict(done), indent=1), encoding="utf-8")
+    return done
+
+
+def open_feast(settings: Settings) -> FeatureStore:
+    """Open the practice's Feast store; ``feast_repo/feature_store.yaml`` says what it is made of."""
+    import yaml
+    from feast import FeatureStore, RepoConfig
+
+    text = (REPOSITORY / "feature_store.yaml").read_text(encoding="utf-8")
+    config = yaml.safe_load(Template(text).safe_substitute(REVISIT_DATA=settings.paths.data.as_posix()))
+    settings.paths.feast.mkdir(parents=True, exist_ok=True)
+    return FeatureStore(config=RepoConfig(**config, repo_path=REPOSITORY))
+
+
+def register(settings: Settings) -> FeatureStore:
+    """Register entities, views and services in Feast and return the store."""
+    from features.definitions import definitions
+
+    if last_build(settings) is None:
+        raise NotBuiltError("there are no features yet; run `revisit features build` first.")
+    store = open_feast(settings)
+    store.apply(definitions(settings.paths.features))
+    return store
+
+
+def training_set(
+    settings: Settings,
+    store: FeatureStore,
+    contract: ModelContract,
+    until: datetime,
+    versions: dict[str, int],
+) -> pd.DataFrame:
+    """Examples for one contract: features by Feast's point-in-time join, labels known before `until`.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the practice.
+    store : feast.FeatureStore
+        From `register`.
+    contract : ModelContract
+        Whose moment and features are taken.
+    until : datetime
+        The moment of training; an outcome recorded at or after it is unknown.
+    versions : dict of str to int
+        Versions of the records to read outcomes from.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per labelled booking, oldest visit first: appointment_id,
+        patient_id, clinic_id, as_of, starts_at, label, label_known_at and the
+        contract's features in its order.
+    """
+    examples = _examples(settings, contract, until, versions)
+    if examples.empty:
+        return examples.reindex(columns=[*examples.columns, *contract.feature_names])
+    asked = examples[["appointment_id", "as_of"]].rename(columns={"as_of": "event_timestamp"})
+    asked["row_number"] = range(len(asked))  # Feast does not keep the order
+    found = store.get_historical_features(entity_df=asked, features=store.get_feature_service(contract.name)).to_df()
+    found = found.set_index("row_number").sort_index()[list(contract.feature_names)]
+    return pd.concat([examples, found.reset_index(drop=True)], axis=1)
+
+
+def _examples(settings: Settings, contract: ModelContract, until: datetime, versions: dict[str, int]) -> pd.DataFrame:
+    with connect() as con:
+        RecordStore(settings.paths.records).attach(con, schedule.RECORDS, versions)
+        schedule.build_spine(con, settings)
+        attach_no_show(con, until)
+        frame: pd.DataFrame = con.sql(
+            f"""SELECT s.appointment_id, s.patient_id, b.clinic_id, s.as_of, b.starts_at, l.label, l.label_known_at
+            FROM spine s
+            JOIN no_show_label l USING (appointment_id)
+            JOIN appointments_states b ON b.appointment_id = s.appointment_id AND {known("b", "s.as_of")}
+            WHERE s.moment = '{contract.moment}' AND s.as_of < l.label_known_at
+            ORDER BY b.starts_at, s.appointment_id"""
+        ).df()
+    return frame
+
+
+def write_online(settings: Settings, store: FeatureStore, now: datetime) -> pd.DataFrame:
+    """Put the features of every booking still ahead into the online store.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per booking ahead: appointment_id, moment, as_of of the newest
+        decision moment up to `now`.
+    """
+    target = settings.paths.features / "schedule.parquet"
+    with connect() as con:
+        RecordStore(settings.paths.records).attach(con, ["appointments"])
+        attach_states(con, "appointments")
+        rows: pd.DataFrame = con.execute(
+            f"""SELECT f.* FROM read_parquet('{_quoted(target)}') f
+            JOIN appointments_states b ON b.appointment_id = f.appointment_id AND {known("b", "$now")}
+            WHERE b.status = 'booked' AND f.as_of <= $now AND b.starts_at > $now - INTERVAL 1 DAY
+            QUALIFY row_number() OVER (PARTITION BY f.appointment_id ORDER BY f.as_of DESC) = 1
+            ORDER BY f.appointment_id""",
+            {"now": now},
+        ).df()
+    if not rows.empty:
+        store.write_to_online_store("schedule", df=rows.drop(columns="moment"))
+    return rows[["appointment_id", "moment", "as_of"]]
+
+
+def read_online(store: FeatureStore, contract: ModelContract, appointment_ids: Sequence[str]) -> pd.DataFrame:
+    """Read bookings' newest features from the online store.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per id, in the order asked, the contract's features in its
+        order (Feast's own order changes from process to process); all NaN
+        where nothing is stored.
+    """
+    answer = store.get_online_features(
+        features=store.get_feature_service(contract.name),
+        entity_rows=[{"appointment_id": appointment_id} for appointment_id in appointment_ids],
+    ).to_dict()
+    frame = pd.DataFrame(answer).set_index("appointment_id")
+    return frame.loc[list(appointment_ids), list(contract.feature_names)].astype("float64")
+
+
+def forget(settings: Settings) -> None:
+    """Remove every built feature; records stay."""
+    for folder in (settings.paths.features, settings.paths.feast):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _quoted(path: Path) -> str:
+    return path.as_posix().replace("'", "''")
