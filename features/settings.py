@@ -56,6 +56,11 @@ class Paths(_Chapter):
         return self.data / "features"
 
     @property
+    def tracking_uri(self) -> str:
+        """MLflow's database."""
+        return f"sqlite:///{(self.mlruns / 'mlflow.db').as_posix()}"
+
+    @property
     def feast(self) -> Path:
         """Feast's registry and its online store."""
         return self.data / "feast"

@@ -170,7 +170,7 @@ def _examples(settings: Settings, contract: ModelContract, until: datetime, vers
         RecordStore(settings.paths.records).attach(con, schedule.RECORDS, versions)
         schedule.build_spine(con, settings)
         attach_no_show(con, until)
-        frame: pd.DataFrame = con.sql(
+        frame = con.sql(
             f"""SELECT s.appointment_id, s.patient_id, b.clinic_id, s.as_of, b.starts_at, l.label, l.label_known_at
             FROM spine s
             JOIN no_show_label l USING (appointment_id)

@@ -1,0 +1,14 @@
+"""A seeded practice with known truth, and its export.
+
+`simulate` runs a `PracticePlan`; `write_export` writes the result as the files
+a practice's own system would export.
+"""
+
+from __future__ import annotations
+
+from features.simulator.export import write_export
+from features.simulator.plan import PracticePlan
+from features.simulator.practice import SimulatedPractice, simulate
+from features.simulator.rates import BaseRates
+
+__all__ = ["BaseRates", "PracticePlan", "SimulatedPractice", "simulate", "write_export"]

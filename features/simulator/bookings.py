@@ -1,0 +1,169 @@
+"""The life of a booking: made, given up or moved, kept or missed."""
+
+from __future__ import annotations
+
+from features.simulator.attendance import (
+    Circumstances,
+    early_exit_chance,
+    late_exit_chance,
+    miss_chance,
+    no_show_logit,
+    truth_at_booking,
+    truth_in_the_evening,
+)
+from features.simulator.opening import DAY, OPENS, at_waking_minute, waking_minutes
+from features.simulator.placing import find_place
+from features.simulator.reminders import note_decline, plan_reminder, state_chances
+from features.simulator.staff import SERVICE_LINES
+from features.simulator.world import Booking, Request, World
+
+EARLY_MORNING_ENDS = 10 * 60
+# A cancellation is told this many minutes after the booking or before the start at the nearest.
+AFTER_BOOKING, BEFORE_START = 20, 20
+
+
+def book(world: World, request: Request, minute: int) -> Booking | None:
+    """Make a booking and decide its hidden fate.
+
+    Returns
+    -------
+    Booking or None
+        None if the diary has no room.
+    """
+    place = find_place(world, request, minute)
+    if place is None:
+        return None
+    world.diary.take(place.clinician.number, place.day, place.slot, place.length)
+    booking = Booking(
+        number=len(world.bookings),
+        request=request,
+        clinician=place.clinician,
+        booked=minute,
+        start=place.start,
+        slots=place.length,
+        is_requested=world.desk.happens(world.rates.demand.requested),
+        is_new=request.person.visits == 0,
+    )
+    world.bookings.append(booking)
+    _decide_fate(world, booking)
+    return booking
+
+
+def _decide_fate(world: World, booking: Booking) -> None:
+    rates, dice = world.rates.attendance, world.desk
+    facts = _circumstances(world, booking)
+    booking.logit = no_show_logit(rates, facts)
+    person = booking.request.person
+    states = state_chances(world.rates.contacts, booking.booked, booking.start, person.responsiveness)
+    booking.at_booking = truth_at_booking(rates, facts, states)
+    plan_reminder(world, booking)
+    _note_evening_truth(world, booking, facts)
+    early = _window(booking.booked + AFTER_BOOKING, booking.start - DAY)
+    late = _late_window(booking)
+    if early[0] < early[1] and dice.happens(early_exit_chance(rates, facts)):
+        is_moved = dice.happens(rates.rescheduled_share)
+        world.agenda.at(at_waking_minute(dice.between(*early)), move if is_moved else cancel_early, booking)
+    elif late[0] < late[1] and dice.happens(late_exit_chance(rates, facts, booking.reminder)):
+        world.agenda.at(at_waking_minute(dice.between(*late)), cancel_late, booking)
+    else:
+        world.agenda.at(booking.start, begin, booking)
+
+
+def _circumstances(world: World, booking: Booking) -> Circumstances:
+    day, clock = divmod(booking.start, DAY)
+    person = booking.request.person
+    return Circumstances(
+        personal_effect=person.personal_effect,
+        lead_days=(booking.start - booking.booked) / DAY,
+        age=world.opening.years[day] - person.birth_year,
+        is_early=clock < EARLY_MORNING_ENDS,
+        is_monday=world.opening.weekdays[day] == 0,
+        is_new=booking.is_new,
+    )
+
+
+def _window(first: int, last: int) -> tuple[int, int]:
+    return waking_minutes(first), waking_minutes(last)
+
+
+def _late_window(booking: Booking) -> tuple[int, int]:
+    first = max(booking.booked + AFTER_BOOKING, booking.start - DAY + 1)
+    return _window(first, booking.start - BEFORE_START)
+
+
+def evening_before(world: World, booking: Booking) -> int:
+    """Minute of the evening-before decision."""
+    return (booking.start // DAY - 1) * DAY + world.rates.attendance.evening_hour * 60
+
+
+def _note_evening_truth(world: World, booking: Booking, facts: Circumstances) -> None:
+    evening = evening_before(world, booking)
+    if booking.booked >= evening:
+        return
+    first, last = _late_window(booking)
+    left = (last - max(first, waking_minutes(evening + 1))) / (last - first)
+    booking.in_the_evening = truth_in_the_evening(world.rates.attendance, facts, booking.reminder, left)
+
+
+def _end(world: World, booking: Booking, status: str, minute: int) -> None:
+    booking.status, booking.known = status, minute
+    for listener in world.on_ended:
+        listener(world, booking, minute)
+
+
+def _give_back(world: World, booking: Booking) -> None:
+    day, clock = divmod(booking.start, DAY)
+    world.diary.free(booking.clinician.number, day, (clock - OPENS) // 30, booking.slots)
+
+
+def cancel_early(world: World, booking: Booking, minute: int) -> None:
+    """Cancel at least 24 hours ahead; the place is free again."""
+    _give_back(world, booking)
+    note_decline(booking, minute)
+    _end(world, booking, "cancelled_early", minute)
+
+
+def cancel_late(world: World, booking: Booking, minute: int) -> None:
+    """Cancel inside the last 24 hours."""
+    _give_back(world, booking)
+    note_decline(booking, minute)
+    _end(world, booking, "cancelled_late", minute)
+
+
+def move(world: World, booking: Booking, minute: int) -> None:
+    """End the booking as rescheduled and make a new one for some days later."""
+    _give_back(world, booking)
+    note_decline(booking, minute)
+    booking.status, booking.known = "rescheduled", minute
+    old = booking.request
+    days_left = (booking.start - minute) / DAY
+    lead_days = days_left + world.desk.between(1, 12)
+    fresh = Request(old.person, old.line, old.purpose, lead_days, old.recall_type)
+    if book(world, fresh, minute) is None:
+        _end(world, booking, "cancelled_early", minute)
+
+
+def begin(world: World, booking: Booking, minute: int) -> None:
+    """Let the patient arrive, or not; that one is missing is written down at the planned end."""
+    chance = miss_chance(world.rates.attendance, booking.logit, booking.reminder)
+    if world.desk.happens(chance):
+        world.agenda.at(booking.end, miss, booking)
+        return
+    booking.status, booking.known = "arrived", minute
+    world.agenda.at(booking.end + world.desk.between(-5, 11), complete, booking)
+
+
+def miss(world: World, booking: Booking, minute: int) -> None:
+    """Write down a no-show."""
+    _end(world, booking, "no_show", minute)
+
+
+def complete(world: World, booking: Booking, minute: int) -> None:
+    """End a visit and charge for it."""
+    yuan = SERVICE_LINES[booking.request.line][1] * (0.8 + 0.4 * world.desk.uniform())
+    booking.fee_cents = round(yuan / 10) * 1000
+    person = booking.request.person
+    if person.first_visit_ended is None:
+        person.first_visit_ended = minute
+    person.visits += 1
+    _end(world, booking, "completed", minute)

@@ -1,0 +1,96 @@
+"""Find room in the diary for a request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from features.simulator.opening import DAY, OPENS, SLOT, SLOTS
+from features.simulator.staff import SERVICE_LINES, Clinician
+from features.simulator.world import Request, Stream, World
+
+LONGEST_LEAD = 60  # days
+# Days that are tried after the wished one before the patient gives up.
+PATIENCE = 21
+# Minutes that even an emergency needs to come in.
+WAY = 45
+
+# How much patients like each half hour from 09:00 to 19:30: after work on weekdays, mornings when free.
+WEEKDAY_WISHES = (2, 3, 5, 5, 5, 4, 3, 2, 2, 3, 4, 4, 4, 5, 6, 6, 6, 6, 6, 5, 4, 2)
+FREE_DAY_WISHES = (3, 5, 7, 7, 7, 6, 5, 3, 3, 4, 5, 6, 6, 6, 6, 5, 5, 4, 4, 3, 2, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Room that is free: who, when, and how many half hours."""
+
+    clinician: Clinician
+    day: int
+    slot: int
+    length: int
+
+    @property
+    def start(self) -> int:
+        """Minute of the start."""
+        return self.day * DAY + OPENS + self.slot * SLOT
+
+
+def find_place(world: World, request: Request, minute: int) -> Place | None:
+    """Find the free place nearest to what is wished; None if all are taken for weeks.
+
+    Parameters
+    ----------
+    world : World
+        For the diary and the opening days.
+    request : Request
+        What is wished.
+    minute : int
+        When it is asked for.
+    """
+    today = minute // DAY
+    wished = _wished_day(world, request, today)
+    length = SERVICE_LINES[request.line][0]
+    for day in range(wished, wished + PATIENCE):
+        if not world.opening.is_open[day]:
+            continue
+        earliest = _earliest_slot(minute, day)
+        wish = _wished_slot(world.desk, world.opening.weights[day], request, earliest)
+        for clinician in _in_order_of_preference(world, request):
+            if world.opening.weekdays[day] in clinician.days_off:
+                continue
+            slot = world.diary.find(clinician.number, day, wish, length, earliest)
+            if slot is not None:
+                return Place(clinician, day, slot, length)
+    return None
+
+
+def _wished_day(world: World, request: Request, today: int) -> int:
+    """Nearest liked day around the wished lead; weekends draw visits from the days beside them."""
+    lead = min(round(request.lead_days), LONGEST_LEAD)
+    if lead <= 1:
+        return today + lead
+    spread = min(3, lead - 1)
+    days = range(today + lead - spread, today + lead + spread + 1)
+    weights = [world.opening.weights[day] for day in days]
+    if not any(weights):
+        return world.opening.next_open_day(days[0])
+    return int(world.desk.choose(days, weights))
+
+
+def _earliest_slot(minute: int, day: int) -> int:
+    ready = minute + WAY - day * DAY - OPENS
+    return 0 if ready <= 0 else -(-ready // SLOT)
+
+
+def _wished_slot(desk: Stream, weight: float, request: Request, earliest: int) -> int:
+    if request.purpose == "emergency":
+        return earliest
+    # Days that are liked more than any weekday are weekends and holidays.
+    wishes = FREE_DAY_WISHES if weight > 1 else WEEKDAY_WISHES
+    return int(desk.choose(range(SLOTS), wishes))
+
+
+def _in_order_of_preference(world: World, request: Request) -> Sequence[Clinician]:
+    offered = world.staff[request.person.clinic, request.line]
+    first = request.person.favourite % len(offered)
+    return (*offered[first:], *offered[:first])

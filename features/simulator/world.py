@@ -1,0 +1,209 @@
+"""The state of a running simulation, and its agenda of things to come."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from features.simulator.attendance import ReminderState, Truth
+from features.simulator.opening import Opening
+from features.simulator.rates import BaseRates
+from features.simulator.staff import Clinician, Diary
+
+
+class Stream:
+    """A random stream that hands out uniform numbers one by one.
+
+    Numbers are drawn in blocks: a call costs a tenth of a numpy scalar's.
+    """
+
+    BLOCK = 4096
+
+    def __init__(self, seed: np.random.SeedSequence) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._uniform: list[float] = []
+        self._normal: list[float] = []
+
+    def uniform(self) -> float:
+        """Return a number from 0 (included) to 1 (excluded)."""
+        if not self._uniform:
+            self._uniform = self._rng.random(self.BLOCK).tolist()
+        return self._uniform.pop()
+
+    def normal(self) -> float:
+        """Return a standard normal number."""
+        if not self._normal:
+            self._normal = self._rng.standard_normal(self.BLOCK).tolist()
+        return self._normal.pop()
+
+    def happens(self, chance: float) -> bool:
+        """Return True with probability `chance`."""
+        return self.uniform() < chance
+
+    def between(self, low: int, high: int) -> int:
+        """Return a whole number from `low` (included) to `high` (excluded)."""
+        return low + int(self.uniform() * (high - low))
+
+    def choose(self, options: Sequence[Any], weights: Sequence[float]) -> Any:
+        """Return one of `options` with odds `weights`."""
+        sums = list(accumulate(weights))
+        return options[min(bisect(sums, self.uniform() * sums[-1]), len(options) - 1)]
+
+    def pick(self, shares: Mapping[str, float]) -> str:
+        """Return one key with the odds `shares`."""
+        return str(self.choose(list(shares), list(shares.values())))
+
+
+class Agenda:
+    """Things to come, in the order of their minute; ties in the order of entry."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Callable[..., None], Any]] = []
+        self._entries = 0
+
+    def at(self, minute: int, action: Callable[[Any, Any, int], None], subject: object) -> None:
+        """Have ``action(world, subject, minute)`` called at `minute`."""
+        self._entries += 1
+        heapq.heappush(self._heap, (minute, self._entries, action, subject))
+
+    def run(self, world: World, until: int) -> None:
+        """Do everything up to and including minute `until`; the rest never happens."""
+        while self._heap and self._heap[0][0] <= until:
+            minute, _, action, subject = heapq.heappop(self._heap)
+            action(world, subject, minute)
+
+
+@dataclass(slots=True)
+class Person:
+    """One patient: lasting traits, then what changes as time goes by.
+
+    Attributes
+    ----------
+    lapses_at : int
+        Minute from which on the person makes no more bookings (latent).
+    round : int
+        Counts due dates; what was planned for an earlier one is void.
+    is_rebooked : bool
+        Whether this round's recall visit is booked.
+    steps : list of (str, int)
+        Service line and days until it, of the treatment still to come.
+    """
+
+    index: int
+    clinic: int
+    birth_year: int
+    interval_months: int
+    personal_effect: float
+    log_delay: float
+    responsiveness: float
+    stays: float
+    is_contact_allowed: bool
+    favourite: int
+    lapses_at: int = 2**62
+    visits: int = 0
+    first_visit_ended: int | None = None
+    round: int = 0
+    is_rebooked: bool = False
+    had_braces: bool = False
+    steps: list[tuple[str, int]] = field(default_factory=list)
+
+    def is_active(self, minute: int) -> bool:
+        """Whether the person still makes bookings."""
+        return minute < self.lapses_at
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asks the desk for; `lead_days` is the wish, in days."""
+
+    person: Person
+    line: str
+    purpose: str
+    lead_days: float
+    recall_type: str = ""
+
+
+@dataclass(slots=True)
+class Booking:
+    """One booking; minutes are of the practice's wall clock.
+
+    Attributes
+    ----------
+    reminder : str
+        State in which the reminder will be at the start (latent until then).
+    logit : float
+        True logit of a no-show without a reminder.
+    in_the_evening : Truth, optional
+        None when it was booked after the evening before.
+    """
+
+    number: int
+    request: Request
+    clinician: Clinician
+    booked: int
+    start: int
+    slots: int
+    is_requested: bool
+    is_new: bool
+    logit: float = 0.0
+    status: str = "booked"
+    known: int | None = None
+    fee_cents: int | None = None
+    reminder: ReminderState = "none"
+    at_booking: Truth | None = None
+    in_the_evening: Truth | None = None
+    message: Message | None = None
+
+    @property
+    def end(self) -> int:
+        """Planned end."""
+        return self.start + 30 * self.slots
+
+
+@dataclass(slots=True)
+class Message:
+    """One message or call to a patient."""
+
+    person: Person
+    channel: str
+    purpose: str
+    sent: int
+    booking: Booking | None = None
+    replied: int | None = None
+    outcome: str = ""
+
+
+@dataclass
+class World:
+    """Everything a running simulation knows.
+
+    Attributes
+    ----------
+    desk, contacts : Stream
+        One random stream per concern, so that a change in one leaves the
+        other's draws alone.
+    on_ended : list of callable
+        Called with (world, booking, minute) when a visit ends, is missed or
+        is cancelled; keeps bookings ignorant of why people book.
+    on_due_set : list of callable
+        Called with (world, person, due minute) when a recall date is set.
+    """
+
+    rates: BaseRates
+    opening: Opening
+    staff: Mapping[tuple[int, str], tuple[Clinician, ...]]
+    desk: Stream
+    contacts: Stream
+    people: list[Person] = field(default_factory=list)
+    diary: Diary = field(default_factory=Diary)
+    agenda: Agenda = field(default_factory=Agenda)
+    bookings: list[Booking] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    on_ended: list[Callable[[World, Booking, int], None]] = field(default_factory=list)
+    on_due_set: list[Callable[[World, Person, int], None]] = field(default_factory=list)

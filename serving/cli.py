@@ -1,0 +1,218 @@
+"""The `revisit` command.
+
+Heavy libraries are imported inside the commands that need them, so that
+``revisit --help`` answers at once. This is the one place in `serving` that
+calls `training`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from serving.clock import now
+
+if TYPE_CHECKING:
+    from features.settings import Settings
+
+
+def _settings() -> Settings:
+    from features.settings import load_settings
+
+    return load_settings()
+
+
+def _friendly(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the errors a user can mend into one line and exit code 2."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        from features.errors import RevisitError
+
+        try:
+            return command(*args, **kwargs)
+        except RevisitError as error:
+            click.echo(click.style("error: ", fg="red", bold=True) + str(error), err=True)
+            raise SystemExit(2) from None
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="revisit")
+def main() -> None:
+    """Revisit (复诊): whom a clinic is about to lose, and whom to call first."""
+    for name in ("BENTOML_DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
+        os.environ.setdefault(name, "true")
+
+
+@main.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--mapping", "-m", required=True, type=click.Path(path_type=Path), help="How its columns are to be read.")
+@_friendly
+def import_(source: Path, mapping: Path) -> None:
+    """Import an export of the practice's system (a file, or a folder of files)."""
+    from features.records.landing import import_files
+    from features.records.mapping import load_mapping
+    from features.records.store import RecordStore
+    from serving.console import print_import
+
+    settings = _settings()
+    report = import_files(RecordStore(settings.paths.records), source, load_mapping(mapping), now())
+    print_import(report)
+
+
+@main.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--patients", default=3000, show_default=True)
+@click.option("--clinics", default=1, show_default=True)
+@click.option("--years", default=4, show_default=True)
+@click.option("--seed", default=7, show_default=True)
+@click.option("--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M"]), help="Moment of the export; now by default.")
+@_friendly
+def simulate(out: Path, patients: int, clinics: int, years: int, seed: int, until: datetime | None) -> None:
+    """Write the export of a simulated practice with known truth, and its mapping."""
+    from features.simulator import PracticePlan, write_export
+    from features.simulator import simulate as run
+
+    settings = _settings()
+    moment = until.replace(tzinfo=settings.zone) if until else now()
+    plan = PracticePlan(
+        now=moment,
+        patients=patients,
+        clinics=clinics,
+        years=years,
+        seed=seed,
+        time_zone=settings.practice.time_zone,
+        language="zh" if settings.practice.language == "zh" else "en",
+    )
+    for path in write_export(run(plan), out):
+        click.echo(path)
+
+
+@main.group()
+def features() -> None:
+    """Build features and register them in Feast."""
+
+
+@features.command()
+@_friendly
+def build() -> None:
+    """Compute features for every decision moment up to now, and register them."""
+    from features.store import build as run
+    from features.store import register
+
+    settings = _settings()
+    made = run(settings, now())
+    register(settings)
+    click.echo(f"{made.rows:,} rows of features, decision moments until {made.until}")
+
+
+@main.command()
+@click.argument("contract", default="all")
+@_friendly
+def train(contract: str) -> None:
+    """Train one contract's model, or all; a model that beats the rules becomes champion."""
+    from features.contracts import CONTRACTS
+    from features.errors import SettingsError
+    from serving.console import print_training
+
+    if contract != "all" and contract not in CONTRACTS:
+        raise SettingsError(f"there is no contract {contract!r}; there are {', '.join(CONTRACTS)} (or: all).")
+    from training.no_show import train as run
+
+    settings, moment = _settings(), now()
+    for name in CONTRACTS if contract == "all" else (contract,):
+        print_training(run(settings, CONTRACTS[name], moment))
+
+
+@main.command()
+@_friendly
+def score() -> None:
+    """Score every booking ahead and publish the schedule to the pages."""
+    from serving.scoring import score as run
+
+    report = run(_settings(), now())
+    scored = ", ".join(f"{count:,} by {name}" for name, count in report.scored.items())
+    click.echo(f"{report.bookings:,} bookings published; scored: {scored}")
+    for name in report.without_model:
+        click.echo(f"{name}: no model is in use (none has beaten the rules yet); its bookings are shown unscored")
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=3000, show_default=True)
+@_friendly
+def serve(host: str, port: int) -> None:
+    """Serve the pages and the API with BentoML."""
+    from serving.running import run_service
+
+    raise SystemExit(run_service(_settings(), host, port))
+
+
+@main.command()
+@_friendly
+def status() -> None:
+    """Say in one screen what is stored, built, trained and served, and how old it is."""
+    from serving.console import print_status
+    from serving.status import status as look
+
+    print_status(look(_settings(), now()))
+
+
+@main.group()
+def user() -> None:
+    """People who may sign in."""
+
+
+@user.command("add")
+@click.argument("username")
+@click.option("--role", type=click.Choice(["front_desk", "marketing", "manager", "admin"]), default="front_desk")
+@click.option("--name", help="Name shown on the pages; the user name by default.")
+@click.password_option()
+@_friendly
+def add_user(username: str, role: str, name: str | None, password: str) -> None:
+    """Add a person; the password is asked for."""
+    from serving import db
+    from serving.auth import create_user
+
+    engine = db.engine(_settings().application_database)
+    db.upgrade(engine)
+    create_user(engine, username, password, role, name or username)
+    click.echo(f"{username} may sign in as {role}")
+
+
+@main.command()
+@click.option("--patients", default=3000, show_default=True)
+@click.option("--years", default=4, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=3000, show_default=True)
+@click.option("--serve/--no-serve", "is_served", default=True, help="Stop after the data is ready.")
+@_friendly
+def demo(patients: int, years: int, host: str, port: int, is_served: bool) -> None:
+    """Build a simulated practice from end to end and serve it."""
+    from features.contracts import CONTRACTS
+    from serving.demo import Demo, run_demo
+
+    def train_all(settings: Settings, moment: datetime) -> str:
+        from training.no_show import train as run
+
+        made = [run(settings, contract, moment) for contract in CONTRACTS.values()]
+        return "; ".join(
+            f"{m.registered.name} AUC {m.evaluation.scores['model']['auc']:.3f}"
+            f" ({'champion' if m.registered.is_champion else 'not promoted'})"
+            for m in made
+        )
+
+    plan = Demo(patients=patients, years=years, host=host, port=port, is_served=is_served)
+    raise SystemExit(run_demo(_settings(), plan, train_all, now()))
+
+
+if __name__ == "__main__":
+    main()

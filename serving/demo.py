@@ -1,0 +1,198 @@
+"""The demo: a simulated practice from export to page, step by step, each only if it is due."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from features.contracts import CONTRACTS
+from features.errors import StoreError
+from features.records.landing import import_files
+from features.records.mapping import load_mapping
+from features.records.store import RecordStore
+from features.settings import Settings
+from features.simulator import PracticePlan, simulate, write_export
+from features.store import build, last_build, register
+from serving import db
+from serving.auth import AccountError, create_user
+from serving.console import console
+from serving.models import newest_runs
+from serving.running import start_service, wait, wait_until_ready
+from serving.schedule import read_publication
+from serving.scoring import score
+
+USERNAME, PASSWORD = "demo", "demo-front-desk"  # noqa: S105 - shown on the demo's own sign-in page
+SEED = 7
+
+Step = Callable[[Settings, datetime], str]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """How large the demo is and where it listens."""
+
+    patients: int = 3000
+    years: int = 4
+    host: str = "127.0.0.1"
+    port: int = 3000
+    is_served: bool = True
+
+
+def run_demo(settings: Settings, demo: Demo, train: Step, now: datetime) -> int:
+    """Make what is missing, then serve.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where everything goes.
+    demo : Demo
+        Size and address.
+    train : callable
+        Trains all contracts and says what came of it; handed in because
+        serving does not import training.
+    now : datetime
+        The moment of the simulated export, on the first run.
+
+    Returns
+    -------
+    int
+        Exit code.
+
+    Raises
+    ------
+    StoreError
+        If the data folder holds records that no demo made.
+    """
+    _must_be_a_demo(settings, demo)
+    steps: list[tuple[str, Callable[[], str]]] = [
+        ("simulate a practice and import it", lambda: _records(settings, demo, now)),
+        ("build features and register them in Feast", lambda: _features(settings, now)),
+        ("train and prove the models, track them in MLflow", lambda: _models(settings, train, now)),
+        ("score the bookings ahead and publish the schedule", lambda: _publication(settings, now)),
+        ("add the demo account", lambda: _account(settings)),
+    ]
+    begun = time.monotonic()
+    _run(steps)
+    console.print(f"ready after {time.monotonic() - begun:.0f} s, records and models in {settings.paths.data}")
+    if not demo.is_served:
+        return 0
+    process = start_service(settings, demo.host, demo.port, is_demo=True)
+    wait_until_ready(process, demo.host, demo.port)
+    _invite(settings, demo)
+    return wait(process)
+
+
+def _run(steps: list[tuple[str, Callable[[], str]]]) -> None:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        whole = progress.add_task("", total=len(steps))
+        for number, (title, step) in enumerate(steps, start=1):
+            progress.update(whole, description=f"[{number}/{len(steps)}] {title}")
+            begun = time.monotonic()
+            made = step()
+            progress.console.print(f"[green]✓[/] {title} [dim]({time.monotonic() - begun:.1f} s)[/]\n  {made}")
+            progress.advance(whole)
+
+
+def _must_be_a_demo(settings: Settings, demo: Demo) -> None:
+    marker = _marker(settings)
+    if RecordStore(settings.paths.records).versions() and not marker.exists():
+        raise StoreError(
+            f"{settings.paths.data} holds a practice's own records; the demo would mix with them. "
+            "Give the demo a folder of its own: REVISIT_DATA=demo-data REVISIT_MLRUNS=demo-mlruns revisit demo"
+        )
+    if marker.exists() and json.loads(marker.read_text()) != _size(demo):
+        raise StoreError(
+            f"{settings.paths.data} holds a demo of another size; remove the folder, or name another in REVISIT_DATA."
+        )
+
+
+def _records(settings: Settings, demo: Demo, now: datetime) -> str:
+    records, folder = RecordStore(settings.paths.records), settings.paths.data / "demo"
+    if records.versions():
+        return "already there"
+    marker = _marker(settings)
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(json.dumps(_size(demo)))
+    plan = PracticePlan(
+        now=now,
+        patients=demo.patients,
+        years=demo.years,
+        seed=SEED,
+        time_zone=settings.practice.time_zone,
+        language="zh" if settings.practice.language == "zh" else "en",
+    )
+    write_export(simulate(plan), folder)
+    report = import_files(records, folder, load_mapping(folder / "mapping.toml"), now)
+    return ", ".join(f"{table.stored:,} {table.table.replace('_', ' ')}" for table in report.tables)
+
+
+def _features(settings: Settings, now: datetime) -> str:
+    before = last_build(settings)
+    is_current = before is not None and before.records == RecordStore(settings.paths.records).versions()
+    prints = {contract.name: contract.fingerprint for contract in CONTRACTS.values()}
+    if before and is_current and before.fingerprints == prints and _is_today(settings, before.until, now):
+        return f"{before.rows:,} rows already there"
+    made = build(settings, now)
+    register(settings)
+    return f"{made.rows:,} rows, one per booking and decision moment"
+
+
+def _models(settings: Settings, train: Step, now: datetime) -> str:
+    newest = newest_runs(settings, list(CONTRACTS.values()))
+    if all(name in newest and newest[name].fingerprint == c.fingerprint for name, c in CONTRACTS.items()):
+        return ", ".join(f"{name} version {version.number}" for name, version in newest.items()) + " already there"
+    return train(settings, now)
+
+
+def _publication(settings: Settings, now: datetime) -> str:
+    engine = db.engine(settings.application_database)
+    db.upgrade(engine)
+    publication = read_publication(engine)
+    if publication and _is_today(settings, publication.as_of.isoformat(), now) and publication.model_versions:
+        return f"{publication.booking_count:,} bookings already there"
+    report = score(settings, now)
+    return f"{report.bookings:,} bookings, {sum(report.scored.values()):,} scored"
+
+
+def _account(settings: Settings) -> str:
+    engine = db.engine(settings.application_database)
+    with suppress(AccountError):  # it is there from an earlier run
+        create_user(engine, USERNAME, PASSWORD, "front_desk", "Demo front desk")
+    return f"{USERNAME} / {PASSWORD}"
+
+
+def _invite(settings: Settings, demo: Demo) -> None:
+    url = f"http://{demo.host}:{demo.port}/"
+    console.print(
+        Panel.fit(
+            f"Open [bold]{url}[/] and sign in as [bold]{USERNAME}[/] with [bold]{PASSWORD}[/]\n\n"
+            "Look at: today's schedule, sorted by risk; the reasons beside each flag; tomorrow, and a day\n"
+            "next week (scored when booked, the evening before not yet due); 中文 in the top corner;\n"
+            "a narrow window. The models: mlflow ui --backend-store-uri "
+            f"{settings.paths.tracking_uri}\n\nCtrl-C ends the demo; what was built stays.",
+            title="Revisit 复诊 is running",
+            border_style="green",
+        )
+    )
+
+
+def _marker(settings: Settings) -> Path:
+    return settings.paths.data / "demo.json"
+
+
+def _size(demo: Demo) -> dict[str, int]:
+    return {"patients": demo.patients, "years": demo.years, "seed": SEED}
+
+
+def _is_today(settings: Settings, moment: str, now: datetime) -> bool:
+    zone = settings.zone
+    return datetime.fromisoformat(moment).astimezone(zone).date() == now.astimezone(zone).date()

@@ -1,0 +1,85 @@
+"""Running the service as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+from features.errors import StoreError
+from features.settings import Settings
+from serving import db
+
+SERVICE = "serving.service:Revisit"
+START_SECONDS = 60
+
+
+def start_service(settings: Settings, host: str, port: int, *, is_demo: bool = False) -> subprocess.Popen[bytes]:
+    """Start BentoML on the pages and the API, with these settings.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the practice; the process is told its folders and its database.
+    host, port
+        Where to listen.
+    is_demo : bool
+        Whether the sign-in page names the demo account.
+
+    Returns
+    -------
+    subprocess.Popen
+        Started, not yet ready; `wait_until_ready` waits.
+    """
+    db.upgrade(db.engine(settings.application_database))
+    environment = os.environ | {
+        "REVISIT_DATA": str(settings.paths.data),
+        "REVISIT_MLRUNS": str(settings.paths.mlruns),
+        "REVISIT_DATABASE_URL": settings.application_database,
+        "BENTOML_HOME": str(settings.paths.data / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "true",
+    }
+    if is_demo:
+        environment["REVISIT_DEMO"] = "1"
+    command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--host", host, "--port", str(port)]
+    return subprocess.Popen(command, env=environment)  # noqa: S603 - our own interpreter and module
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], host: str, port: int) -> None:
+    """Wait until the service answers.
+
+    Raises
+    ------
+    StoreError
+        If it ends, or does not answer in time.
+    """
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise StoreError(f"the service ended with code {process.returncode}; is port {port} taken? Try --port.")
+        try:
+            with urllib.request.urlopen(f"http://{host}:{port}/readyz", timeout=2) as answer:  # noqa: S310
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    process.terminate()
+    raise StoreError(f"the service did not answer on {host}:{port} within {START_SECONDS} seconds.")
+
+
+def run_service(settings: Settings, host: str, port: int) -> int:
+    """Start the service and stay until it ends; return its exit code."""
+    return wait(start_service(settings, host, port))
+
+
+def wait(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the service; an interrupt ends it in an orderly way."""
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait(timeout=15)
+        return 0

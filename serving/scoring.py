@@ -1,0 +1,133 @@
+"""The scorer: features online, champions, reasons, and one publication for the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from features.as_of import attach_states, known
+from features.contracts import CONTRACTS, ModelContract
+from features.duck import connect
+from features.records.store import RecordStore
+from features.settings import Settings
+from features.store import read_online, register, write_online
+from serving import db
+from serving.explaining import reasons
+from serving.models import Champion, load_champion
+from serving.schedule import Booking, Score, publish_schedule
+
+DAYS_SHOWN_BACK = 7
+
+
+@dataclass(frozen=True)
+class ScoringReport:
+    """What a scoring run published.
+
+    Attributes
+    ----------
+    bookings : int
+        Bookings shown, the last days' included.
+    scored : dict of str to int
+        Bookings scored, by contract.
+    without_model : tuple of str
+        Contracts that have no champion; their bookings are shown unscored.
+    """
+
+    bookings: int
+    scored: dict[str, int]
+    without_model: tuple[str, ...]
+
+
+def score(settings: Settings, now: datetime) -> ScoringReport:
+    """Score every booking ahead and publish the schedule.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the practice.
+    now : datetime
+        Aware; nothing recorded at or after it is used.
+
+    Returns
+    -------
+    ScoringReport
+
+    Raises
+    ------
+    NotBuiltError
+        If features have not been built.
+    ModelError
+        If a champion does not match its contract.
+    """
+    champions = {name: load_champion(settings, contract) for name, contract in CONTRACTS.items()}
+    store = register(settings)
+    ahead = write_online(settings, store, now)
+    bookings = _bookings(settings, now)
+    lines = {booking.appointment_id: booking.service_line for booking in bookings}
+    scores: list[Score] = []
+    for name, contract in CONTRACTS.items():
+        due = ahead[(ahead["moment"] == contract.moment) & ahead["appointment_id"].isin(set(lines))]
+        champion = champions[name]
+        if champion is not None and len(due):
+            features = read_online(store, contract, due["appointment_id"].tolist())
+            scores += _scores(champion, features, due.set_index("appointment_id")["as_of"], lines, now)
+    engine = db.engine(settings.application_database)
+    db.upgrade(engine)
+    clinics = {booking.clinic_id: booking.clinic_id for booking in bookings}
+    publish_schedule(engine, bookings, scores, clinics, as_of=now, published_at=now)
+    return ScoringReport(
+        bookings=len(bookings),
+        scored={name: sum(score.contract == name for score in scores) for name in CONTRACTS},
+        without_model=tuple(name for name, champion in champions.items() if champion is None),
+    )
+
+
+def _scores(
+    champion: Champion, features: pd.DataFrame, as_of: pd.Series, lines: dict[str, str | None], now: datetime
+) -> Iterator[Score]:
+    contract: ModelContract = champion.contract
+    answers = champion.score(features)
+    for key in features.index:
+        part, row = answers.loc[key], features.loc[key]
+        yield Score(
+            appointment_id=key,
+            contract=contract.name,
+            probability=float(part["probability"]),
+            model_name=contract.name,
+            model_version=champion.version.number,
+            as_of=as_of[key].to_pydatetime(),
+            scored_at=now,
+            reasons=reasons(contract, row.to_dict(), part.to_dict(), lines[key]),
+        )
+
+
+def _bookings(settings: Settings, now: datetime) -> list[Booking]:
+    """The newest state of every booking of the last days and of all days ahead, with the patient's name."""
+    columns = [name for name in Booking.__dataclass_fields__ if name not in ("patient_name", "birth_year")]
+    with connect() as con:
+        RecordStore(settings.paths.records).attach(con, ["appointments", "patients", "contact_details"])
+        for table in ("appointments", "patients", "contact_details"):
+            attach_states(con, table)
+        found = con.execute(
+            f"""SELECT {", ".join(f"b.{name}" for name in columns)}, c.full_name AS patient_name, p.birth_year
+            FROM appointments_states b
+            LEFT JOIN patients_states p ON p.patient_id = b.patient_id AND {known("p", "$now")}
+            LEFT JOIN contact_details_states c ON c.patient_id = b.patient_id AND {known("c", "$now")}
+            WHERE {known("b", "$now")} AND b.starts_at >= $since AND b.status <> 'rescheduled'""",
+            {"now": now, "since": now - timedelta(days=DAYS_SHOWN_BACK)},
+        )
+        names = [column[0] for column in found.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    return [
+        Booking(
+            **{k: v for k, v in row.items() if k != "is_start_time_known"}, is_start_time_known=_is_known(row)
+        )
+        for row in rows
+    ]
+
+
+def _is_known(row: dict[str, object]) -> bool:
+    return row["is_start_time_known"] is not False

@@ -1,0 +1,234 @@
+"""Will this booking be missed? The recipe, its proof and its registration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from features.contracts import ModelContract
+from features.errors import NotEnoughDataError
+from features.settings import Settings
+from features.store import last_build, register, training_set
+from training.baselines import BASELINES, PastRateRule, PriorRule
+from training.calibration import calibrate
+from training.evaluation import Comparison, compare
+from training.learners import FEWEST_FOR_BOOSTER, fit_booster, spline_logistic
+from training.metrics import Floats, logit, scores
+from training.plots import figures
+from training.portable_model import Blend
+from training.registry import Registered, log_version
+from training.splits import Split, newest_share, split_at
+
+TEST_SHARE = 0.2  # the newest visits, held back to prove the model
+INNER_SHARE = 0.25  # the newest of the rest, held back to choose weight and calibration
+WEIGHTS = tuple(np.linspace(0, 1, 11))
+FEWEST_EXAMPLES = 300
+FEWEST_MISSED = 30
+MUST_BEAT = (PriorRule.name, PastRateRule.name)
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model beside the rules of thumb on visits that lie after all it learned from.
+
+    Attributes
+    ----------
+    label : ndarray
+        Outcomes of the test visits.
+    predictions : dict of str to ndarray
+        By name; ``model`` first.
+    scores : dict of str to dict
+        Figures per name.
+    comparisons : dict of str to dict
+        Per rule and metric: the model minus the rule, with its interval.
+    start : pandas.Timestamp
+        First moment of the test window.
+    """
+
+    label: Floats
+    predictions: Mapping[str, Floats]
+    scores: Mapping[str, Mapping[str, float]]
+    comparisons: Mapping[str, Mapping[str, Comparison]]
+    start: pd.Timestamp
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why the model may not be used; empty if it may."""
+        return tuple(
+            f"not surely better than {rule} on log loss (95 % from {c.lower:+.4f} to {c.upper:+.4f})"
+            for rule in MUST_BEAT
+            if not (c := self.comparisons[rule]["log_loss"]).is_better
+        )
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training run made."""
+
+    registered: Registered
+    evaluation: Evaluation
+    examples: int
+
+
+def fit(contract: ModelContract, examples: pd.DataFrame) -> Blend:
+    """Fit the blend on examples in time order.
+
+    The blend's weight and its calibration are chosen on the newest quarter of
+    the examples, predicted by learners that saw only the older ones; then the
+    learners are fitted again on all.
+
+    Parameters
+    ----------
+    contract : ModelContract
+        Whose features are read.
+    examples : pandas.DataFrame
+        From `features.store.training_set`.
+
+    Returns
+    -------
+    Blend
+    """
+    inner = split_at(examples, newest_share(examples, INNER_SHARE))
+    weight, intercept, slope = 0.0, 0.0, 1.0
+    if _is_enough(inner.train) and _is_enough(inner.test):
+        trial = _fit_learners(contract, inner.train)
+        weight = _choose_weight(trial, inner)
+        trial.weight = weight
+        intercept, slope = calibrate(_label(inner.test), trial.raw_logit(inner.test))
+    model = _fit_learners(contract, examples)
+    model.weight = weight if model.booster is not None else 0.0
+    model.intercept, model.slope = intercept, slope
+    return model
+
+
+def evaluate(contract: ModelContract, split: Split, model: Blend) -> Evaluation:
+    """Set a model beside every rule of thumb, all of them fitted on ``split.train`` alone."""
+    label = _label(split.test)
+    predictions = {"model": model.predict(split.test)}
+    for rule in BASELINES:
+        predictions[rule.name] = rule().fit(split.train, _label(split.train)).predict(split.test)
+    logistic = Blend(model.features, model.logistic, None)
+    predictions["spline_logistic"] = logistic.predict(split.test)
+    comparisons = {
+        name: {
+            metric: compare(metric, label, predictions["model"], peer, split.test["patient_id"])
+            for metric in ("log_loss", "auc")
+        }
+        for name, peer in predictions.items()
+        if name != "model"
+    }
+    figures_by_name = {name: scores(label, probability) for name, probability in predictions.items()}
+    return Evaluation(label, predictions, figures_by_name, comparisons, split.start)
+
+
+def train(settings: Settings, contract: ModelContract, now: datetime) -> Training:
+    """Train, prove, register, and promote if it earned it.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the practice.
+    contract : ModelContract
+        One of the no-show contracts.
+    now : datetime
+        Aware; outcomes recorded at or after it are unknown.
+
+    Returns
+    -------
+    Training
+
+    Raises
+    ------
+    NotEnoughDataError
+        If there are too few outcomes to learn from or to test on.
+    NotBuiltError
+        If features have not been built.
+    """
+    store = register(settings)
+    build = last_build(settings)
+    versions = build.records if build else {}
+    examples = training_set(settings, store, contract, now, versions)
+    split = _must_be_enough(contract, examples)
+    evaluation = evaluate(contract, split, fit(contract, split.train))
+    model = fit(contract, examples)
+    registered = log_version(
+        settings,
+        contract,
+        model,
+        metrics=_flat(evaluation),
+        tags={f"records_{name}": str(version) for name, version in versions.items()}
+        | {"test_from": split.start.isoformat(), "trained_until": now.isoformat()},
+        parameters={
+            "weight": model.weight,
+            "examples": len(examples),
+            "intercept": model.intercept,
+            "slope": model.slope,
+        },
+        figures=figures(evaluation.label, evaluation.predictions),
+        documents={"promotion.txt": "\n".join(evaluation.failures) or "beats the prior and the past-rate rule\n"},
+        is_promoted=not evaluation.failures,
+    )
+    return Training(registered, evaluation, len(examples))
+
+
+def _fit_learners(contract: ModelContract, examples: pd.DataFrame) -> Blend:
+    frame, label = examples[list(contract.feature_names)], _label(examples)
+    logistic = spline_logistic(contract.features).fit(frame, label)
+    booster = fit_booster(frame, label, contract.features, SEED) if len(examples) >= FEWEST_FOR_BOOSTER else None
+    return Blend(contract.feature_names, logistic, booster, weight=0.0 if booster is None else 0.5)
+
+
+def _choose_weight(trial: Blend, inner: Split) -> float:
+    """The booster's share with the lowest log loss on the inner test visits."""
+    if trial.booster is None:
+        return 0.0
+    label = _label(inner.test)
+
+    def loss(weight: float) -> float:
+        candidate = Blend(trial.features, trial.logistic, trial.booster, weight)
+        intercept, slope = calibrate(label, raw := candidate.raw_logit(inner.test))
+        return float(np.mean(np.logaddexp(0, (1 - 2 * label) * (intercept + slope * raw))))
+
+    return float(min(WEIGHTS, key=loss))
+
+
+def _must_be_enough(contract: ModelContract, examples: pd.DataFrame) -> Split:
+    if len(examples) >= FEWEST_EXAMPLES:
+        split = split_at(examples, newest_share(examples, TEST_SHARE))
+        if _is_enough(split.train) and _is_enough(split.test):
+            return split
+    missed = int(examples["label"].sum()) if len(examples) else 0
+    raise NotEnoughDataError(
+        f"{contract.name}: expected at least {FEWEST_EXAMPLES} visits with a known outcome, {FEWEST_MISSED} of them "
+        f"missed in both the older and the newest part; there are {len(examples)}, {missed} of them missed. "
+        "Import more history."
+    )
+
+
+def _is_enough(examples: pd.DataFrame) -> bool:
+    missed = int(examples["label"].sum())
+    return len(examples) - missed >= FEWEST_MISSED and missed >= FEWEST_MISSED
+
+
+def _label(examples: pd.DataFrame) -> Floats:
+    return examples["label"].to_numpy(float)
+
+
+def _flat(evaluation: Evaluation) -> dict[str, float]:
+    """Figures under flat names: the model's own bare, a rule's behind its name, differences with their bounds."""
+    flat = dict(evaluation.scores["model"])
+    for name, figures_of in evaluation.scores.items():
+        if name != "model":
+            flat |= {f"{name}_{metric}": value for metric, value in figures_of.items() if np.isfinite(value)}
+    for name, by_metric in evaluation.comparisons.items():
+        for metric, c in by_metric.items():
+            flat |= {f"over_{name}_{metric}": c.difference, f"over_{name}_{metric}_lower": c.lower}
+    return flat
+
+
+__all__ = ["Evaluation", "Training", "evaluate", "fit", "logit", "train"]

@@ -1,0 +1,78 @@
+"""Figures of a trained model: ROC curve, reliability, lift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve
+
+from training.metrics import CALIBRATION_BINS, Floats
+
+COLOURS = ("#0f766e", "#b45309", "#475569", "#be123c")
+
+
+def figures(label: Floats, predictions: Mapping[str, Floats]) -> dict[str, Figure]:
+    """Draw all figures of one evaluation.
+
+    Parameters
+    ----------
+    label : ndarray of shape (n_examples,)
+        Outcomes.
+    predictions : mapping of str to ndarray
+        Probabilities by name, the model first, the rules after it.
+
+    Returns
+    -------
+    dict of str to Figure
+        By file name.
+    """
+    return {
+        "roc.png": _roc(label, predictions),
+        "reliability.png": _reliability(label, next(iter(predictions.values()))),
+        "lift.png": _lift(label, predictions),
+    }
+
+
+def _roc(label: Floats, predictions: Mapping[str, Floats]) -> Figure:
+    figure, axes = _square("ROC curve", "share of kept visits flagged", "share of missed visits flagged")
+    for colour, (name, probability) in zip(COLOURS, predictions.items(), strict=False):
+        kept, missed, _ = roc_curve(label, probability)
+        axes.plot(kept, missed, color=colour, label=name)
+    axes.plot([0, 1], [0, 1], color="#cbd5e1", linewidth=1)
+    axes.legend(frameon=False)
+    return figure
+
+
+def _reliability(label: Floats, probability: Floats) -> Figure:
+    figure, axes = _square("Reliability", "predicted share", "observed share")
+    groups = [g for g in np.array_split(np.argsort(probability, kind="stable"), CALIBRATION_BINS) if len(g)]
+    predicted = np.array([probability[g].mean() for g in groups])
+    observed = np.array([label[g].mean() for g in groups])
+    spread = 1.96 * np.sqrt(observed * (1 - observed) / np.array([len(g) for g in groups]))
+    top = 1.1 * max(predicted.max(), (observed + spread).max())
+    axes.plot([0, top], [0, top], color="#cbd5e1", linewidth=1)
+    axes.errorbar(predicted, observed, spread, fmt="o", color=COLOURS[0], markersize=4, capsize=2)
+    axes.set(xlim=(0, top), ylim=(0, top))
+    return figure
+
+
+def _lift(label: Floats, predictions: Mapping[str, Floats]) -> Figure:
+    figure, axes = _square("Missed visits reached by flagging the riskiest", "share flagged", "share of missed visits")
+    flagged = np.arange(1, len(label) + 1) / len(label)
+    for colour, (name, probability) in zip(COLOURS, predictions.items(), strict=False):
+        reached = np.cumsum(label[np.argsort(-probability, kind="stable")]) / label.sum()
+        axes.plot(flagged, reached, color=colour, label=name)
+    axes.plot([0, 1], [0, 1], color="#cbd5e1", linewidth=1)
+    axes.legend(frameon=False)
+    return figure
+
+
+def _square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
