@@ -1,0 +1,77 @@
+"""Which clinic and day a request asks for; shared by the page and the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from starlette.requests import Request
+
+from serving.clock import today
+from serving.names import _
+from serving.problems import Problem
+from serving.schedule import DaySchedule, Overview
+from serving.web import web_of
+
+_BAD_DAY = _("The day must be written like 2026-11-21.")
+_NO_CLINIC = _("This clinic is not published here.")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for and what was found; no schedule while nothing is published."""
+
+    clinic_id: str
+    day: date
+    overview: Overview
+    schedule: DaySchedule | None
+
+    @property
+    def model_versions(self) -> str | None:
+        """The models behind the scores found, for the audit log."""
+        entries = self.schedule.entries if self.schedule else ()
+        found = sorted({f"{s.model_name} v{s.model_version}" for _booking, s in entries if s})
+        return ", ".join(found) or None
+
+
+async def asked_day(request: Request, *, must_name_clinic: bool = False) -> Asked:
+    """Read the day that ``?clinic=...&day=...`` names.
+
+    Parameters
+    ----------
+    request : Request
+        Without ``day`` it asks for today by the practice's clock.
+    must_name_clinic : bool
+        Whether the clinic may be left out only where there is just one.
+
+    Raises
+    ------
+    Problem
+        400 for a day that is none, 404 for a clinic that is not published.
+    """
+    web = web_of(request)
+    day = _day(request.query_params.get("day"), today(web.settings.zone))
+    overview = await web.read(web.published.overview)
+    clinic = request.query_params.get("clinic") or ""
+    if not clinic and overview.clinics:
+        if must_name_clinic and len(overview.clinics) > 1:
+            raise Problem(400, f"Say which clinic: {', '.join(sorted(overview.clinics))}.")
+        clinic = next(iter(overview.clinics))
+    if not clinic:
+        return Asked("", day, overview, None)
+    overview, schedule = await web.read(web.published.day, clinic, day)
+    if schedule is None:
+        raise Problem(404, _NO_CLINIC)
+    return Asked(clinic, day, overview, schedule)
+
+
+def _day(text: str | None, default: date) -> date:
+    if not text:
+        return default
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        raise Problem(400, _BAD_DAY) from None
+    if len(text) != 10 or not 1900 <= found.year <= 2200:
+        raise Problem(400, _BAD_DAY)
+    return found

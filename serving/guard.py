@@ -1,0 +1,188 @@
+"""The guard in front of everything: who may pass, what a request may carry, what headers go out.
+
+Everything needs a session unless it is listed here. Forms carry a token, the
+API takes JSON alone, websockets are refused, and whatever breaks inside ends in
+an answer that tells nothing about the data.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import MutableMapping
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.auth import find_session, is_same_token
+from serving.clock import now
+from serving.problems import answer, is_api
+from serving.web import Web
+
+logger = logging.getLogger("revisit.web")
+
+OPEN_PATHS = ("/sign-in", "/healthz", "/livez", "/readyz")
+OPEN_FOLDERS = ("/static/", "/language/")
+MAX_BODY = 64 * 1024
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+HTTPS_ONLY = "max-age=31536000"
+
+
+def is_open(path: str) -> bool:
+    """Whether a path needs no session."""
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
+
+
+class Guard:
+    """ASGI middleware; see the module."""
+
+    def __init__(self, app: ASGIApp, web: Web) -> None:
+        self.app = app
+        self.web = web
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request pass, or answer it here."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        outgoing = _Outgoing(send, scope["path"], self.web.options.has_secure_cookies)
+        request = Request(scope, receive)
+        try:
+            refusal = await self._refusal(request)
+            if refusal is None:
+                await self.app(scope, _replaying(request, receive), outgoing)
+            else:
+                await refusal(scope, receive, outgoing)
+        except Exception as error:
+            _log(error, scope)
+            if outgoing.has_started:
+                raise RuntimeError("The answer broke off; see the log above.") from None
+            await answer(request, 500, "Something broke on our side.")(scope, receive, outgoing)
+
+    async def _refusal(self, request: Request) -> Response | None:
+        options = self.web.options
+        token = request.cookies.get(options.session_cookie)
+        who = await self.web.read(find_session, self.web.engine, token, now()) if token else None
+        request.state.signed_in = who
+        request.state.form = {}
+        if who is None and not is_open(request.url.path):
+            return _ask_to_sign_in(request)
+        if request.method in SAFE_METHODS:
+            return None
+        if not _is_same_origin(request):
+            return answer(request, 403, "The request came from another site.")
+        body = await _body(request)
+        if body is None:
+            return answer(request, 413, f"The request is larger than {MAX_BODY // 1024} KB.")
+        request.state.body = body
+        expected = who.csrf_token if who else None
+        if request.url.path == "/sign-in":
+            expected = request.cookies.get(options.form_cookie)
+        return _check_content(request, body, expected)
+
+
+def _check_content(request: Request, body: bytes, expected: str | None) -> Response | None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if is_api(request.url.path):
+        if media_type != "application/json":
+            return answer(request, 415, "The API takes application/json alone.")
+        given = request.headers.get("x-csrf-token")
+    else:
+        if media_type != "application/x-www-form-urlencoded":
+            return answer(request, 415, "Forms are sent as application/x-www-form-urlencoded.")
+        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50)
+        request.state.form = {name: values[-1] for name, values in fields.items()}
+        given = request.state.form.get("csrf_token")
+    if not is_same_token(given, expected):
+        return answer(request, 403, "The form is out of date. Go back, reload the page and try again.")
+    return None
+
+
+def _ask_to_sign_in(request: Request) -> Response:
+    path = request.url.path
+    if is_api(path):
+        return answer(request, 401, "Sign in first.")
+    is_partial = request.headers.get("hx-request") == "true"
+    back = "/schedule" if is_partial else path + (f"?{request.url.query}" if request.url.query else "")
+    target = f"/sign-in?next={quote(back, safe='')}" if back != "/" else "/sign-in"
+    if is_partial:
+        return Response(status_code=401, headers={"HX-Redirect": target})
+    return RedirectResponse(target, status_code=303)
+
+
+def _is_same_origin(request: Request) -> bool:
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+
+
+async def _body(request: Request) -> bytes | None:
+    length = request.headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > MAX_BODY:
+        return None
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _replaying(request: Request, receive: Receive) -> Receive:
+    if not hasattr(request.state, "body"):
+        return receive
+    pending: list[Message] = [{"type": "http.request", "body": request.state.body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
+
+
+class _Outgoing:
+    """Adds the security headers to whatever answer goes out."""
+
+    def __init__(self, send: Send, path: str, is_https_only: bool) -> None:
+        self.send = send
+        self.is_static = path.startswith("/static/")
+        self.is_https_only = is_https_only
+        self.has_started = False
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.has_started = True
+            headers = MutableHeaders(scope=message)
+            headers.update(SECURITY_HEADERS)
+            headers["Cache-Control"] = "public, max-age=86400" if self.is_static else "no-store"
+            if self.is_https_only:
+                headers["Strict-Transport-Security"] = HTTPS_ONLY
+        await self.send(message)
+
+
+def _log(error: Exception, scope: Scope) -> None:
+    # Messages of exceptions and full paths may hold personal data; places in the code do not.
+    places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-6:]]
+    route = getattr(scope.get("route"), "path", "(no route)")
+    logger.error(
+        "%s while answering %s %s at %s", type(error).__name__, scope["method"], route, " <- ".join(places)
+    )

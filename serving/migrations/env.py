@@ -1,0 +1,16 @@
+"""Run by Alembic; the connection comes from `serving.db.upgrade`."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from serving.db import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,
+    compare_type=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

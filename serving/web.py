@@ -1,0 +1,116 @@
+"""What every request of the web worker shares: settings, database, renderer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from sqlalchemy import Engine
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from features.settings import Settings
+from serving.auth import SignedIn
+from serving.i18n import LANGUAGES, Language, language
+from serving.published import Published
+
+if TYPE_CHECKING:
+    from serving.render import Renderer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEMO_USERNAME = "demo"
+DEMO_PASSWORD = "demo-front-desk"  # noqa: S105 - shown on the sign-in page, in demo mode only
+LANGUAGE_COOKIE = "revisit_language"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the web worker is run, as opposed to what the practice is.
+
+    Attributes
+    ----------
+    is_demo : bool
+        Show the demo account on the sign-in page (``REVISIT_DEMO=1``).
+    has_secure_cookies : bool
+        Send cookies over HTTPS only (``REVISIT_SECURE_COOKIES=1``); turn it on
+        behind TLS.
+    """
+
+    is_demo: bool = False
+    has_secure_cookies: bool = False
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Options:
+        """Read the ``REVISIT_*`` switches."""
+        env = os.environ if environ is None else environ
+        return cls(
+            is_demo=env.get("REVISIT_DEMO") == "1",
+            has_secure_cookies=env.get("REVISIT_SECURE_COOKIES") == "1",
+        )
+
+    @property
+    def session_cookie(self) -> str:
+        """Name of the session cookie; the prefix makes browsers insist on HTTPS."""
+        return "__Host-revisit" if self.has_secure_cookies else "revisit_session"
+
+    @property
+    def form_cookie(self) -> str:
+        """Name of the cookie that ties the sign-in form to the browser it was sent to."""
+        return "__Host-revisit-form" if self.has_secure_cookies else "revisit_form"
+
+
+@dataclass(frozen=True)
+class Web:
+    """Made once per worker, kept in ``app.state.web``."""
+
+    settings: Settings
+    options: Options
+    engine: Engine
+    renderer: Renderer
+    published: Published
+
+    async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a short read: SQLite answers faster than a thread starts, PostgreSQL may not."""
+        if self.engine.dialect.name == "sqlite":
+            return function(*args, **kwargs)
+        return await run_in_threadpool(function, *args, **kwargs)
+
+
+def web_of(request: Request) -> Web:
+    """Return what the application was made with."""
+    found: Web = request.app.state.web
+    return found
+
+
+def signed_in(request: Request) -> SignedIn | None:
+    """Return who is signed in; the guard found out before."""
+    found: SignedIn | None = getattr(request.state, "signed_in", None)
+    return found
+
+
+def language_of(request: Request, asked: str | None = None) -> Language:
+    """Return the language asked for, else the one the visitor chose before, else the practice's."""
+    chosen = asked or request.cookies.get(LANGUAGE_COOKIE, "")
+    return language(chosen if chosen in LANGUAGES else web_of(request).settings.practice.language)
+
+
+def local_path(target: str | None, default: str = "/schedule") -> str:
+    r"""Return `target` if it is a path of this site, so that no link leads visitors away.
+
+    Examples
+    --------
+    >>> local_path("/schedule?day=2026-11-21"), local_path("//evil.example"), local_path("/\\evil")
+    ('/schedule?day=2026-11-21', '/schedule', '/schedule')
+    """
+    if (
+        not target
+        or not target.startswith("/")
+        or target.startswith(("//", "/\\"))
+        or not target.isprintable()
+    ):
+        return default
+    return target.replace("\\", "%5C")

@@ -1,0 +1,213 @@
+"""A real browser against the real BentoML server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from features.settings import Paths, Settings
+from serving import db
+from serving.auth import create_user
+from serving.clock import today
+from serving.sample_day import sample_day
+from serving.schedule import publish_schedule
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)"),
+]
+PASSWORD = "correct horse"
+
+
+@dataclass
+class Server:
+    url: str
+    settings: Settings
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def publish(self, count: int) -> None:
+        engine = db.engine(self.settings.application_database)
+        sample = sample_day(today(self.settings.zone), self.settings.zone, count)
+        publish_schedule(
+            engine,
+            sample.bookings,
+            sample.scores,
+            sample.clinics,
+            as_of=sample.as_of,
+            published_at=sample.published_at,
+        )
+        engine.dispose()
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def _wait(server: Server) -> None:
+    for _ in range(240):
+        assert server.process.poll() is None, server.log.read_text()
+        try:
+            urllib.request.urlopen(f"{server.url}/readyz", timeout=2).close()
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.25)
+        else:
+            return
+    raise AssertionError(server.log.read_text())
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("web")
+    settings = Settings(paths=Paths(data=folder / "data"))
+    port, log = _free_port(), folder / "log"
+    environment = os.environ | {
+        "REVISIT_DATA": str(folder / "data"),
+        "BENTOML_HOME": str(folder / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "REVISIT_DEMO": "0",
+    }
+    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Revisit", "--port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
+    server = Server(f"http://127.0.0.1:{port}", settings, process, log)
+    try:
+        _wait(server)
+        engine = db.engine(settings.application_database)
+        create_user(engine, "mei", PASSWORD, "front_desk", "Mei Lin")
+        engine.dispose()
+        server.publish(16)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@dataclass
+class Visit:
+    page: Any
+    trouble: list[str]
+    hosts: set[str]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture(params=["desktop", "phone"])
+def visit(request: pytest.FixtureRequest, server: Server, browser: Any) -> Iterator[Visit]:
+    size = {"width": 390, "height": 844} if request.param == "phone" else {"width": 1280, "height": 900}
+    context = browser.new_context(viewport=size, base_url=server.url)
+    page = context.new_page()
+    found = Visit(page, [], set())
+    page.on("console", lambda message: found.trouble.append(message.text) if message.type != "log" else None)
+    page.on("pageerror", lambda error: found.trouble.append(str(error)))
+    page.on("request", lambda sent: found.hosts.add(sent.url.split("/")[2]))
+    page.goto("/")
+    page.fill("#username", "mei")
+    page.fill("#password", PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/schedule*")
+    yield found
+    context.close()
+
+
+def _rows(page: Any) -> int:
+    return int(page.locator("#board tbody tr").count())
+
+
+def test_a_front_desk_morning(server: Server, visit: Visit) -> None:
+    page = visit.page
+    assert _rows(page) == 16
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.get_by_role("link", name="Flagged only").click()
+    page.wait_for_url("**only=flagged*")
+    assert _rows(page) == 6
+    page.get_by_role("link", name="中文").click()
+    page.wait_for_selector('html[lang="zh-CN"]')
+    assert _rows(page) == 6, "the filter outlives the language"
+    assert page.get_by_text("电话确认").first.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.get_by_role("link", name="English").click()
+    page.wait_for_selector('html[lang="en"]')
+    page.get_by_role("link", name="Next day").click()
+    page.wait_for_selector("text=This day is not published")
+    page.locator("#clinic").select_option("north")
+    page.wait_for_url("**clinic=north*")
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/sign-in*")
+    assert visit.trouble == []
+    assert visit.hosts == {server.url.split("/")[2]}
+
+
+def test_polling_brings_a_new_publication(server: Server, visit: Visit) -> None:
+    page = visit.page
+    answers: list[int] = []
+    page.on("response", lambda got: answers.append(got.status) if "/schedule/board" in got.url else None)
+    poll = """htmx.ajax('GET', document.getElementById('board').getAttribute('hx-get'),
+        {source: '#board', target: '#board', swap: 'outerHTML'})"""
+    page.evaluate(poll)
+    assert _rows(page) == 16
+    server.publish(5)
+    page.evaluate(poll)
+    page.wait_for_function("document.querySelectorAll('#board tbody tr').length === 5")
+    assert answers == [304, 200]
+    server.publish(16)
+    assert visit.trouble == []
+
+
+def test_keyboard_and_print(server: Server, visit: Visit) -> None:
+    page = visit.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.emulate_media(media="print")
+    assert not page.locator("#board .name").first.is_visible()
+    assert page.locator("#board .initials").first.is_visible()
+    assert visit.trouble == []
+
+
+def test_bentoml_shows_nothing_of_its_own(server: Server) -> None:
+    class Still(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+            return None
+
+    opener = urllib.request.build_opener(Still)
+    for path in (
+        "/",
+        "/schema.json",
+        "/docs.json",
+        "/metrics",
+        "/schedule",
+        "//schema.json",
+        "/assets/index.js",
+    ):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            opener.open(server.url + path)
+        assert caught.value.code == 303, path
+        assert caught.value.headers["location"].startswith("/sign-in")
+        caught.value.close()
+    log = server.log.read_text()
+    for secret in ("王雨桐", "p7919", "mei", "a002"):
+        assert secret not in log
