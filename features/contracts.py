@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from features import schedule
+from features import labels, schedule
 from features.spec import Feature
 
 
@@ -29,6 +29,10 @@ class ModelContract:
         The decision moment of the spine that it belongs to.
     features : tuple of Feature
         In the order the model reads them.
+    conditions : tuple of Feature
+        What is known of a training example only afterwards and disturbed its
+        outcome. The model may learn from it; every score assumes 0, the normal
+        state of affairs.
     label : str
         What counts as 1.
     baseline : str
@@ -46,6 +50,7 @@ class ModelContract:
     label: str
     baseline: str
     decision: str
+    conditions: tuple[Feature, ...] = ()
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -55,8 +60,8 @@ class ModelContract:
     @property
     def fingerprint(self) -> str:
         """Hash of all that a stored model relies on; a model with another one is refused."""
-        content = [self.name, self.version, self.moment, self.label]
-        content += [[feature.name, feature.sql] for feature in self.features]
+        content = [self.name, self.version, self.moment, self.label, schedule.DEFINITION]
+        content += [[feature.name, feature.sql] for feature in (*self.features, *self.conditions)]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
@@ -71,6 +76,7 @@ NO_SHOW_BOOKING = ModelContract(
     grain="booking",
     moment=schedule.BOOKING,
     features=_chosen("days_since_booking", "reminders_sent_count_ever", "reminders_confirmed_count_ever"),
+    conditions=(labels.REMINDER_OUTAGE,),
     label="no-show or cancellation less than 24 hours before the visit",
     baseline="the patient's past share of missed visits",
     decision="offer a nearer date or a reminder while the patient is at the desk",

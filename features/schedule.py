@@ -20,24 +20,30 @@ SECONDS_AFTER_BOOKING = 60
 ATTENDED = "('arrived', 'completed')"
 MISSED = "('no_show', 'cancelled_late')"
 
-# Visits that a share is drawn towards the wider group's share by, so that one missed
-# visit of one does not read as 100 %.
-IMAGINED_VISITS_PATIENT = 2
+SECONDS_OF_A_BREATH = 10  # bookings of one call or one form
+SESSION_MINUTES = 15  # bookings of one sitting at the desk
+
+# Tags that say something about keeping visits; a practice's own words are translated by its mapping.
+KNOWN_TAGS = ("hypertension", "diabetes", "alcoholism", "handicap", "anxious")
+
+# How many visits' worth of the wider group's share a share or ratio starts from, so that one
+# missed visit of one does not read as "always".
+IMAGINED_VISITS = 1
 IMAGINED_VISITS_GROUP = 50
 
 FEATURES: tuple[Feature, ...] = (
-    Feature(
-        "days_until_visit",
-        "days_until_visit",
-        "From the decision to the day of the visit [days]",
-        "lead_time",
-        1,
-    ),
+    Feature("days_until_visit", "days_until_visit", "From the decision to the day of the visit [days]", "lead_time"),
     Feature("days_since_booking", "days_since_booking", "From the booking to the decision [days]", "lead_time"),
     Feature("is_booked_same_day", "days_booked_ahead = 0", "Booked on the day of the visit [flag]", "lead_time"),
     Feature("visit_weekday", "visit_weekday", "Weekday of the visit, Monday is 0 [weekday]", "time_slot"),
     Feature("visit_hour", "visit_hour", "Hour of the start, if it is known [hour]", "time_slot"),
-    Feature("booking_hour", "booking_hour", "Hour at which the booking was made [hour]", "booking_pattern"),
+    Feature("booking_hour", "booking_hour", "Time of day at which the booking was made [hour]", "booking_pattern"),
+    Feature(
+        "is_booked_whole_weeks_ahead",
+        "days_booked_ahead > 0 AND days_booked_ahead % 7 = 0",
+        "For the same weekday one or more weeks later [flag]",
+        "lead_time",
+    ),
     Feature(
         "bookings_made_count_1d",
         "coalesce(bookings_made, 0)",
@@ -45,9 +51,9 @@ FEATURES: tuple[Feature, ...] = (
         "booking_pattern",
     ),
     Feature(
-        "bookings_open_count_ever",
-        "coalesce(bookings_open, 0)",
-        "Other bookings of the patient still ahead [bookings]",
+        "bookings_joint_count_1d",
+        "coalesce(bookings_joint, 0)",
+        "Other bookings of the patient made within the same minute [bookings]",
         "booking_pattern",
     ),
     Feature(
@@ -57,9 +63,45 @@ FEATURES: tuple[Feature, ...] = (
         "same_day_visits",
     ),
     Feature(
-        "bookings_batched_count_1d",
-        "coalesce(bookings_batched, 0)",
-        "Bookings of other patients for the same clinic and day made within the same minute [bookings]",
+        "visits_open_before_count_ever",
+        "coalesce(open_before, 0)",
+        "Other bookings of the patient that come before this one [bookings]",
+        "booking_pattern",
+    ),
+    Feature(
+        "visits_open_after_count_ever",
+        "coalesce(open_after, 0)",
+        "Other bookings of the patient that come after this one [bookings]",
+        "booking_pattern",
+    ),
+    Feature(
+        "companions_minute_count_1d",
+        "coalesce(companions_minute, 0)",
+        "Other patients booked for the same clinic and day within a minute [bookings]",
+        "booking_pattern",
+    ),
+    Feature(
+        "companions_breath_count_1d",
+        "coalesce(companions_breath, 0)",
+        f"Other patients booked for the same clinic and day within {SECONDS_OF_A_BREATH} seconds [bookings]",
+        "booking_pattern",
+    ),
+    Feature(
+        "companions_session_count_1d",
+        "coalesce(companions_session, 0)",
+        f"Other patients booked for the same clinic and day in the {SESSION_MINUTES} minutes before [bookings]",
+        "booking_pattern",
+    ),
+    Feature(
+        "companions_peer_count_1d",
+        "coalesce(companions_peer, 0)",
+        "Of those within a minute: within three years of the patient's age [bookings]",
+        "booking_pattern",
+    ),
+    Feature(
+        "bookings_simultaneous_count_1d",
+        "coalesce(bookings_simultaneous, 0)",
+        "Bookings of other patients in the very same second, anywhere in the practice [bookings]",
         "booking_pattern",
     ),
     Feature(
@@ -68,18 +110,27 @@ FEATURES: tuple[Feature, ...] = (
         "Past visits that were kept or missed [visits]",
         "attendance",
     ),
+    Feature("visits_missed_count_ever", "coalesce(visits_missed, 0)", "Past visits missed [visits]", "missed_visits"),
     Feature(
-        "visits_missed_count_ever",
-        "coalesce(visits_missed, 0)",
-        "Past visits missed [visits]",
+        "visits_missed_excess_mean_ever",
+        f"ln((coalesce(visits_missed, 0) + {IMAGINED_VISITS})"
+        f" / (coalesce(ahead_expected + same_day_expected, 0) + {IMAGINED_VISITS}))",
+        "Visits missed over those expected of bookings made as they were, same-day or ahead [log ratio]",
         "missed_visits",
         1,
     ),
     Feature(
-        "visits_missed_share_ever",
-        f"(coalesce(visits_missed, 0) + {IMAGINED_VISITS_PATIENT} * practice_share)"
-        f" / (coalesce(visits_ended, 0) + {IMAGINED_VISITS_PATIENT})",
-        f"Past visits missed, drawn towards the practice's share by {IMAGINED_VISITS_PATIENT} imagined visits [share]",
+        "visits_ahead_missed_excess_mean_ever",
+        f"ln((coalesce(ahead_missed, 0) + {IMAGINED_VISITS}) / (coalesce(ahead_expected, 0) + {IMAGINED_VISITS}))",
+        "The same for visits booked at least a day ahead [log ratio]",
+        "missed_visits",
+        1,
+    ),
+    Feature(
+        "visits_same_day_missed_excess_mean_ever",
+        f"ln((coalesce(same_day_missed, 0) + {IMAGINED_VISITS})"
+        f" / (coalesce(same_day_expected, 0) + {IMAGINED_VISITS}))",
+        "The same for visits booked on their day [log ratio]",
         "missed_visits",
         1,
     ),
@@ -88,7 +139,12 @@ FEATURES: tuple[Feature, ...] = (
         "coalesce(last_outcome_missed, false)",
         "The last visit that ended was missed [flag]",
         "missed_visits",
-        1,
+    ),
+    Feature(
+        "has_kept_last_visit",
+        "coalesce(NOT last_outcome_missed, false)",
+        "The last visit that ended was kept [flag]",
+        "attendance",
     ),
     Feature(
         "visits_cancelled_count_ever",
@@ -97,10 +153,7 @@ FEATURES: tuple[Feature, ...] = (
         "attendance",
     ),
     Feature(
-        "days_since_visit_kept",
-        "days_since_visit_kept",
-        "Since the last visit that was kept [days]",
-        "last_visit",
+        "days_since_visit_kept", "days_since_visit_kept", "Since the last visit that was kept [days]", "last_visit"
     ),
     Feature(
         "days_since_visit_missed",
@@ -122,22 +175,30 @@ FEATURES: tuple[Feature, ...] = (
         -1,
     ),
     Feature(
-        "clinic_missed_share_90d",
-        "clinic_share",
-        f"Visits missed at the clinic, drawn towards the practice's share by {IMAGINED_VISITS_GROUP} visits [share]",
+        "clinic_missed_excess_mean_90d",
+        "clinic_excess",
+        f"Visits missed at the clinic over the practice's share, {IMAGINED_VISITS_GROUP} visits imagined [log ratio]",
         "clinic_level",
         1,
     ),
     Feature(
-        "service_missed_share_365d",
-        "service_share",
-        f"Visits missed in the service line, drawn towards the practice's by {IMAGINED_VISITS_GROUP} visits [share]",
+        "service_missed_excess_mean_365d",
+        "service_excess",
+        f"Visits missed in the service line over the practice's share, {IMAGINED_VISITS_GROUP} imagined [log ratio]",
         "service",
         1,
     ),
     Feature("years_since_birth", "years_since_birth", "Age in the year of the decision [years]", None),
     Feature("is_female", "is_female", "Sex recorded as female [flag]", None),
-    Feature("tags_recorded_count_ever", "tags_recorded", "Tags on the patient's file [tags]", None),
+    *(
+        Feature(
+            f"has_tag_{tag}",
+            f"coalesce(list_contains(tags, '{tag}'), false)",
+            f"Tag {tag!r} on the patient's file [flag]",
+            None,
+        )
+        for tag in KNOWN_TAGS
+    ),
 )
 
 
@@ -183,42 +244,54 @@ def build_schedule(con: duckdb.DuckDBPyConnection, settings: Settings) -> duckdb
     """
     for table in RECORDS:
         attach_states(con, table)
-    _outcomes(con)
+    _outcomes(con, settings.practice.time_zone)
     con.execute(f"CREATE OR REPLACE TEMP TABLE schedule AS {_schedule_sql(settings.practice.time_zone)}")
     return con
 
 
-def _outcomes(con: duckdb.DuckDBPyConnection) -> None:
+def _outcomes(con: duckdb.DuckDBPyConnection, zone: str) -> None:
     """Running totals of kept and missed visits, by the moment they became known."""
     con.execute(
         f"""CREATE OR REPLACE TEMP TABLE outcomes AS
-        SELECT clinic_id, coalesce(service_line, '') AS service_line, known_at, (status IN {MISSED})::INTEGER AS missed
+        SELECT clinic_id, coalesce(service_line, '') AS service_line, known_at,
+               (status IN {MISSED})::INTEGER AS missed,
+               {day_number("booked_at", zone)} < {day_number("starts_at", zone)} AS is_ahead
         FROM appointments_states WHERE status IN {ATTENDED} OR status IN {MISSED}
         QUALIFY row_number() OVER (PARTITION BY appointment_id ORDER BY known_at) = 1"""
     )
-    for name, by in (("practice", ""), ("clinic", "clinic_id"), ("service", "service_line")):
-        group = f"{by}, " if by else ""
-        partition = f"PARTITION BY {by} " if by else ""
+    totals = (
+        ("practice", "", "true"),
+        ("ahead", "", "is_ahead"),
+        ("same_day", "", "NOT is_ahead"),
+        ("clinic", "clinic_id", "true"),
+        ("service", "service_line", "true"),
+    )
+    for name, by, condition in totals:
         con.execute(
             f"""CREATE OR REPLACE TEMP TABLE {name}_totals AS
-            SELECT DISTINCT {group}known_at, count(*) OVER w AS ended, sum(missed) OVER w AS missed
-            FROM outcomes WINDOW w AS ({partition}ORDER BY known_at)"""
+            SELECT DISTINCT {f"{by}, " if by else ""}known_at, count(*) OVER w AS ended, sum(missed) OVER w AS missed
+            FROM outcomes WHERE {condition}
+            WINDOW w AS ({f"PARTITION BY {by} " if by else ""}ORDER BY known_at)"""
         )
 
 
 def _schedule_sql(zone: str) -> str:
+    parts = {
+        "booking": _booking(zone),
+        "level": _level(),
+        "history": _history(zone),
+        "companions": _companions(zone),
+        "simultaneous": _simultaneous(),
+        "reminders": _reminders(),
+        "groups": _groups(),
+    }
+    joined = ("history", "companions", "simultaneous", "reminders", "groups")
     return f"""
-    WITH booking AS ({_booking(zone)}),
-    history AS ({_history(zone)}),
-    batch AS ({_batch(zone)}),
-    reminders AS ({_reminders()}),
-    shares AS ({_shares()})
-    SELECT s.appointment_id, s.moment, s.as_of, {", ".join(f"{_cast(f)} AS {f.name}" for f in FEATURES)}
-    FROM booking s
-    LEFT JOIN history USING (appointment_id, as_of)
-    LEFT JOIN batch USING (appointment_id, as_of)
-    LEFT JOIN reminders USING (appointment_id, as_of)
-    LEFT JOIN shares USING (appointment_id, as_of)
+    WITH {", ".join(f"{name} AS ({sql})" for name, sql in parts.items())}
+    SELECT s.appointment_id, spine.moment, s.as_of, {", ".join(f"{_cast(f)} AS {f.name}" for f in FEATURES)}
+    FROM spine
+    JOIN booking s USING (appointment_id, as_of)
+    {" ".join(f"LEFT JOIN {name} USING (appointment_id, as_of)" for name in joined)}
     ORDER BY s.as_of, s.appointment_id"""
 
 
@@ -233,7 +306,7 @@ def _booking(zone: str) -> str:
     booked = day_number("b.booked_at", zone)
     decided = day_number("spine.as_of", zone)
     return f"""
-        SELECT spine.appointment_id, spine.patient_id, spine.moment, spine.as_of,
+        SELECT spine.appointment_id, spine.patient_id, spine.as_of,
                b.clinic_id, coalesce(b.service_line, '') AS service_line,
                {visit} AS visit_day, {booked} AS booked_day, b.booked_at,
                {visit} - {decided} AS days_until_visit,
@@ -242,11 +315,11 @@ def _booking(zone: str) -> str:
                isodow({local("b.starts_at", zone)}) - 1 AS visit_weekday,
                CASE WHEN coalesce(b.is_start_time_known, true)
                     THEN hour({local("b.starts_at", zone)}) END AS visit_hour,
-               hour({local("b.booked_at", zone)}) AS booking_hour,
-               year({local("spine.as_of", zone)}) - p.birth_year AS years_since_birth,
+               hour({local("b.booked_at", zone)}) + minute({local("b.booked_at", zone)}) / 60.0 AS booking_hour,
+               p.birth_year, year({local("spine.as_of", zone)}) - p.birth_year AS years_since_birth,
                p.sex = 'female' AS is_female,
-               len(string_split(p.tags, ';')) AS tags_recorded
-        FROM spine
+               coalesce(string_split(p.tags, ';'), []) AS tags
+        FROM (SELECT DISTINCT appointment_id, patient_id, as_of FROM spine) spine  -- two moments may fall together
         JOIN appointments_states b ON b.appointment_id = spine.appointment_id AND {known("b", "spine.as_of")}
         LEFT JOIN patients_states p ON p.patient_id = spine.patient_id AND {known("p", "spine.as_of")}"""
 
@@ -254,35 +327,64 @@ def _booking(zone: str) -> str:
 def _history(zone: str) -> str:
     """The patient's other bookings, as known at the moment."""
     kept, missed = f"h.status IN {ATTENDED}", f"h.status IN {MISSED}"
-    ahead = "h.status = 'booked' AND h.starts_at >= s.as_of"
-    same_day = f"h.status = 'booked' AND {day_number('h.starts_at', zone)} = s.visit_day"
+    ended, standing = f"({kept} OR {missed})", "h.status = 'booked'"
+    booked, visit = day_number("h.booked_at", zone), day_number("h.starts_at", zone)
+    ahead = f"{booked} < {visit}"
     return f"""
         SELECT s.appointment_id, s.as_of,
-               count(*) FILTER ({kept} OR {missed}) AS visits_ended,
+               count(*) FILTER ({ended}) AS visits_ended,
                count(*) FILTER ({missed}) AS visits_missed,
+               count(*) FILTER ({missed} AND {ahead}) AS ahead_missed,
+               any_value(l.share_ahead) * count(*) FILTER ({ended} AND {ahead}) AS ahead_expected,
+               count(*) FILTER ({missed} AND NOT {ahead}) AS same_day_missed,
+               any_value(l.share_same_day) * count(*) FILTER ({ended} AND NOT {ahead}) AS same_day_expected,
                count(*) FILTER (h.status IN ('cancelled_early', 'rescheduled')) AS visits_cancelled,
-               count(*) FILTER ({ahead}) AS bookings_open,
-               count(*) FILTER ({day_number("h.booked_at", zone)} = s.booked_day) AS bookings_made,
-               count(*) FILTER ({same_day}) AS visits_planned,
-               arg_max({missed}, (h.starts_at, h.appointment_id)) FILTER ({kept} OR {missed}) AS last_outcome_missed,
+               count(*) FILTER ({booked} = s.booked_day) AS bookings_made,
+               count(*) FILTER ({_within("h", "s", SECONDS_AFTER_BOOKING)}) AS bookings_joint,
+               count(*) FILTER ({standing} AND {visit} = s.visit_day) AS visits_planned,
+               count(*) FILTER ({standing} AND {visit} < s.visit_day) AS open_before,
+               count(*) FILTER ({standing} AND {visit} > s.visit_day) AS open_after,
+               arg_max({missed}, (h.starts_at, h.appointment_id)) FILTER ({ended}) AS last_outcome_missed,
                {days_between(f"max(h.starts_at) FILTER ({kept})", "s.as_of")} AS days_since_visit_kept,
                {days_between(f"max(h.starts_at) FILTER ({missed})", "s.as_of")} AS days_since_visit_missed
         FROM booking s
+        JOIN level l ON l.appointment_id = s.appointment_id AND l.as_of = s.as_of
         JOIN appointments_states h
           ON h.patient_id = s.patient_id AND h.appointment_id <> s.appointment_id AND {known("h", "s.as_of")}
         GROUP BY s.appointment_id, s.as_of"""
 
 
-def _batch(zone: str) -> str:
-    """Other patients booked into the same clinic and day within the same minute: families, groups, clinic lists."""
+def _within(one: str, other: str, seconds: int) -> str:
+    return f"abs(epoch_us({one}.booked_at) - epoch_us({other}.booked_at)) <= {seconds * 1_000_000}"
+
+
+def _companions(zone: str) -> str:
+    """Other patients booked into the same clinic and day in the same breath: families, groups, clinic lists."""
     return f"""
-        SELECT s.appointment_id, s.as_of, count(*) AS bookings_batched
+        SELECT s.appointment_id, s.as_of,
+               count(*) FILTER ({_within("o", "s", SECONDS_AFTER_BOOKING)}) AS companions_minute,
+               count(*) FILTER ({_within("o", "s", SECONDS_OF_A_BREATH)}) AS companions_breath,
+               count(*) FILTER (o.booked_at <= s.booked_at) AS companions_session,
+               count(*) FILTER ({_within("o", "s", SECONDS_AFTER_BOOKING)}
+                                AND abs(p.birth_year - s.birth_year) <= 3) AS companions_peer
         FROM booking s
         JOIN appointments_states o
           ON o.clinic_id = s.clinic_id AND {day_number("o.starts_at", zone)} = s.visit_day
          AND {day_number("o.booked_at", zone)} = s.booked_day
+         AND o.booked_at >= s.booked_at - INTERVAL {SESSION_MINUTES} MINUTE
+         AND o.booked_at <= s.booked_at + INTERVAL {SECONDS_AFTER_BOOKING} SECOND
          AND o.patient_id <> s.patient_id AND {known("o", "s.as_of")}
-         AND abs(epoch_us(o.booked_at) - epoch_us(s.booked_at)) <= {SECONDS_AFTER_BOOKING * 1_000_000}
+        LEFT JOIN patients_states p ON p.patient_id = o.patient_id AND {known("p", "s.as_of")}
+        GROUP BY s.appointment_id, s.as_of"""
+
+
+def _simultaneous() -> str:
+    """Other patients booked in the very same second: made by a program or a list, not by people."""
+    return f"""
+        SELECT s.appointment_id, s.as_of, count(*) AS bookings_simultaneous
+        FROM booking s
+        JOIN appointments_states o
+          ON o.booked_at = s.booked_at AND o.patient_id <> s.patient_id AND {known("o", "s.as_of")}
         GROUP BY s.appointment_id, s.as_of"""
 
 
@@ -299,22 +401,32 @@ def _reminders() -> str:
         GROUP BY s.appointment_id, s.as_of"""
 
 
-def _shares() -> str:
-    """Shares of missed visits in the practice (ever), the clinic (90 days) and the service line (365 days)."""
-    practice = "(coalesce(a.missed, 0) + 1.0) / (coalesce(a.ended, 0) + 10.0)"  # one of ten, until visits tell more
+def _level() -> str:
+    """Shares of missed visits in the whole practice: of all, of those booked ahead, of those for the same day."""
+    share = "(coalesce({0}.missed, 0) + 1.0) / (coalesce({0}.ended, 0) + 10.0)"  # one of ten, until visits tell more
+    return f"""
+        SELECT s.appointment_id, s.as_of, s.clinic_id, s.service_line,
+               {share.format("every")} AS practice_share,
+               {share.format("ahead")} AS share_ahead, {share.format("same_day")} AS share_same_day,
+               s.as_of - INTERVAL 90 DAY AS clinic_from, s.as_of - INTERVAL 365 DAY AS service_from
+        FROM booking s
+        ASOF LEFT JOIN practice_totals every ON s.as_of > every.known_at
+        ASOF LEFT JOIN ahead_totals ahead ON s.as_of > ahead.known_at
+        ASOF LEFT JOIN same_day_totals same_day ON s.as_of > same_day.known_at"""
 
-    def window(name: str) -> str:
+
+def _groups() -> str:
+    """Missed visits of the clinic (90 days) and the service line (365 days) beside the practice's share."""
+
+    def excess(name: str) -> str:
         missed = f"coalesce({name}_now.missed, 0) - coalesce({name}_then.missed, 0)"
         ended = f"coalesce({name}_now.ended, 0) - coalesce({name}_then.ended, 0)"
-        return f"({missed} + {IMAGINED_VISITS_GROUP} * practice_share) / ({ended} + {IMAGINED_VISITS_GROUP})"
+        imagined = f"{IMAGINED_VISITS_GROUP} * practice_share"
+        return f"ln(({missed} + {imagined}) / (({ended}) * practice_share + {imagined}))"
 
     return f"""
-        WITH level AS (
-            SELECT s.appointment_id, s.as_of, s.clinic_id, s.service_line, {practice} AS practice_share,
-                   s.as_of - INTERVAL 90 DAY AS clinic_from, s.as_of - INTERVAL 365 DAY AS service_from
-            FROM booking s ASOF LEFT JOIN practice_totals a ON s.as_of > a.known_at)
-        SELECT level.appointment_id, level.as_of, practice_share,
-               {window("clinic")} AS clinic_share, {window("service")} AS service_share
+        SELECT level.appointment_id, level.as_of,
+               {excess("clinic")} AS clinic_excess, {excess("service")} AS service_excess
         FROM level
         ASOF LEFT JOIN clinic_totals clinic_now
           ON clinic_now.clinic_id = level.clinic_id AND level.as_of > clinic_now.known_at
@@ -324,3 +436,6 @@ def _shares() -> str:
           ON service_now.service_line = level.service_line AND level.as_of > service_now.known_at
         ASOF LEFT JOIN service_totals service_then
           ON service_then.service_line = level.service_line AND level.service_from > service_then.known_at"""
+
+
+DEFINITION = spine_sql("practice", 21) + _schedule_sql("practice")  # what a contract's fingerprint covers

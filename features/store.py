@@ -18,7 +18,7 @@ from features.as_of import attach_states, known
 from features.contracts import CONTRACTS, ModelContract
 from features.duck import connect
 from features.errors import NotBuiltError
-from features.labels import attach_no_show
+from features.labels import attach_conditions, attach_no_show
 from features.records.store import RecordStore
 from features.settings import Settings
 
@@ -42,12 +42,15 @@ class Build:
         Versions of the record tables it was built from.
     fingerprints : dict of str to str
         Of every contract, as it was then.
+    spine : str
+        SQL of the decision moments: it holds the practice's time zone and evening hour.
     """
 
     rows: int
     until: str
     records: dict[str, int]
     fingerprints: dict[str, str]
+    spine: str = ""
 
 
 def last_build(settings: Settings) -> Build | None:
@@ -85,7 +88,8 @@ def build(settings: Settings, now: datetime) -> Build:
         raise NotBuiltError("there are no records yet; run `revisit import FILE --mapping MAPPING` first.")
     prints = {contract.name: contract.fingerprint for contract in CONTRACTS.values()}
     before = last_build(settings)
-    grows = before is not None and before.records == versions and before.fingerprints == prints
+    spine = schedule.spine_sql(settings.practice.time_zone, settings.no_show.evening_hour)
+    grows = before is not None and (before.records, before.fingerprints, before.spine) == (versions, prints, spine)
     folder = settings.paths.features
     folder.mkdir(parents=True, exist_ok=True)
     target, fresh = folder / "schedule.parquet", folder / "schedule.new"
@@ -93,13 +97,14 @@ def build(settings: Settings, now: datetime) -> Build:
         records.attach(con, schedule.RECORDS, versions)
         schedule.build_spine(con, settings)
         since = f"AND as_of > TIMESTAMPTZ '{before.until}'" if before and grows else ""
+        upto = f"WHERE as_of <= least(TIMESTAMPTZ '{before.until}', TIMESTAMPTZ '{now.isoformat()}')" if before else ""
         con.execute(f"DELETE FROM spine WHERE NOT (as_of <= $now {since})", {"now": now})
         schedule.build_schedule(con, settings)
-        kept = f"SELECT * FROM read_parquet('{_quoted(target)}') UNION ALL BY NAME " if grows else ""
+        kept = f"SELECT * FROM read_parquet('{_quoted(target)}') {upto} UNION ALL BY NAME " if grows else ""
         con.execute(f"COPY ({kept}SELECT * FROM schedule) TO '{_quoted(fresh)}' (FORMAT parquet, COMPRESSION zstd)")
         rows = con.execute(f"SELECT count(*) FROM read_parquet('{_quoted(fresh)}')").fetchall()[0][0]
     fresh.replace(target)
-    done = Build(rows=rows, until=now.isoformat(), records=versions, fingerprints=prints)
+    done = Build(rows=rows, until=now.isoformat(), records=versions, fingerprints=prints, spine=spine)
     (folder / "build.json").write_text(json.dumps(asdict(done), indent=1), encoding="utf-8")
     return done
 
@@ -152,8 +157,8 @@ def training_set(
     -------
     pandas.DataFrame
         One row per labelled booking, oldest visit first: appointment_id,
-        patient_id, clinic_id, as_of, starts_at, label, label_known_at and the
-        contract's features in its order.
+        patient_id, clinic_id, as_of, starts_at, label, label_known_at, the
+        contract's features in its order, and its conditions.
     """
     examples = _examples(settings, contract, until, versions)
     if examples.empty:
@@ -162,18 +167,24 @@ def training_set(
     asked["row_number"] = range(len(asked))  # Feast does not keep the order
     found = store.get_historical_features(entity_df=asked, features=store.get_feature_service(contract.name)).to_df()
     found = found.set_index("row_number").sort_index()[list(contract.feature_names)]
-    return pd.concat([examples, found.reset_index(drop=True)], axis=1)
+    joined: pd.DataFrame = pd.concat([examples, found.reset_index(drop=True)], axis=1)
+    return joined
 
 
 def _examples(settings: Settings, contract: ModelContract, until: datetime, versions: dict[str, int]) -> pd.DataFrame:
     with connect() as con:
         RecordStore(settings.paths.records).attach(con, schedule.RECORDS, versions)
         schedule.build_spine(con, settings)
+        attach_states(con, "communications")
         attach_no_show(con, until)
-        frame = con.sql(
-            f"""SELECT s.appointment_id, s.patient_id, b.clinic_id, s.as_of, b.starts_at, l.label, l.label_known_at
+        attach_conditions(con, until, settings.practice.time_zone)
+        conditions = "".join(f", coalesce(d.{c.sql}, false)::DOUBLE AS {c.name}" for c in contract.conditions)
+        frame: pd.DataFrame = con.sql(
+            f"""SELECT s.appointment_id, s.patient_id, b.clinic_id, s.as_of, b.starts_at, l.label,
+                       l.label_known_at{conditions}
             FROM spine s
             JOIN no_show_label l USING (appointment_id)
+            LEFT JOIN no_show_conditions d USING (appointment_id)
             JOIN appointments_states b ON b.appointment_id = s.appointment_id AND {known("b", "s.as_of")}
             WHERE s.moment = '{contract.moment}' AND s.as_of < l.label_known_at
             ORDER BY b.starts_at, s.appointment_id"""

@@ -95,9 +95,7 @@ def create_user(engine: Engine, username: str, password: str, role: str, display
     if not name or len(name) > MAX_USERNAME or not name.isprintable():
         raise AccountError(f"A user name has 1 to {MAX_USERNAME} printable characters.")
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-        raise AccountError(
-            f"A password has {MIN_PASSWORD} to {MAX_PASSWORD} characters; a sentence does well."
-        )
+        raise AccountError(f"A password has {MIN_PASSWORD} to {MAX_PASSWORD} characters; a sentence does well.")
     if role not in ROLES:
         raise AccountError(f"The role {role!r} is not known; expected one of {', '.join(ROLES)}.")
     row = UserRow(

@@ -147,9 +147,7 @@ def build_board(schedule: DaySchedule, overview: Overview, look: Look, poll_href
     )
 
 
-def _ordered(
-    entries: Sequence[tuple[Booking, Score | None]], sort: Sort
-) -> list[tuple[Booking, Score | None]]:
+def _ordered(entries: Sequence[tuple[Booking, Score | None]], sort: Sort) -> list[tuple[Booking, Score | None]]:
     if sort == "time":
         return list(entries)
     return sorted(entries, key=lambda pair: (not is_open(pair[0]), -(pair[1].probability if pair[1] else -1)))
@@ -182,9 +180,7 @@ def reason_views(score: Score | None, risk: Band | None, say: Language) -> tuple
     """Say the reasons worth showing of a score."""
     if score is None or risk is None:
         return ()
-    return tuple(
-        ReasonView(sentence(reason, say), reason.direction) for reason in chosen(score.reasons, risk)
-    )
+    return tuple(ReasonView(sentence(reason, say), reason.direction) for reason in chosen(score.reasons, risk))
 
 
 def _risk(probability: float, risk: Band, look: Look) -> RiskView:

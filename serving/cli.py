@@ -74,7 +74,9 @@ def import_(source: Path, mapping: Path) -> None:
 @click.option("--clinics", default=1, show_default=True)
 @click.option("--years", default=4, show_default=True)
 @click.option("--seed", default=7, show_default=True)
-@click.option("--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M"]), help="Moment of the export; now by default.")
+@click.option(
+    "--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M"]), help="Moment of the export; now by default."
+)
 @_friendly
 def simulate(out: Path, patients: int, clinics: int, years: int, seed: int, until: datetime | None) -> None:
     """Write the export of a simulated practice with known truth, and its mapping."""

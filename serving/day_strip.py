@@ -38,9 +38,7 @@ class Strip:
     hours: tuple[str, ...]
 
 
-def strip(
-    entries: Sequence[tuple[Booking, Score | None]], zone: ZoneInfo, thresholds: NoShow
-) -> Strip | None:
+def strip(entries: Sequence[tuple[Booking, Score | None]], zone: ZoneInfo, thresholds: NoShow) -> Strip | None:
     """Draw a day; None without bookings whose time is known.
 
     Parameters
@@ -73,9 +71,7 @@ def strip(
 def _block(x: float, level: int, width: float, height: float, kind: str) -> Block:
     gap = min(_GAP, height / 4)
     top = HEIGHT - (level + 1) * height
-    return Block(
-        round(x + _GAP, 1), round(top + gap, 1), round(width - 2 * _GAP, 1), round(height - gap, 1), kind
-    )
+    return Block(round(x + _GAP, 1), round(top + gap, 1), round(width - 2 * _GAP, 1), round(height - gap, 1), kind)
 
 
 def _kind(booking: Booking, score: Score | None, limits: NoShow) -> str:

@@ -29,7 +29,7 @@ from serving.running import start_service, wait, wait_until_ready
 from serving.schedule import read_publication
 from serving.scoring import score
 
-USERNAME, PASSWORD = "demo", "demo-front-desk"  # noqa: S105 - shown on the demo's own sign-in page
+USERNAME, PASSWORD = "demo", "demo-front-desk"
 SEED = 7
 
 Step = Callable[[Settings, datetime], str]

@@ -64,9 +64,7 @@ def _values(code: str, features: Numbers, service_line: str | None) -> Values:
     days_ahead = _number(features, "days_until_visit") + _number(features, "days_since_booking")
     choices: dict[str, Values] = {
         "lead_time": {
-            "days": days_ahead
-            if "is_booked_same_day" in features
-            else _number(features, "days_since_booking")
+            "days": days_ahead if "is_booked_same_day" in features else _number(features, "days_since_booking")
         },
         "missed_visits": {"missed": missed, "past": past},
         "attendance": {"attended": past - missed, "past": past},

@@ -183,6 +183,4 @@ def _log(error: Exception, scope: Scope) -> None:
     # Messages of exceptions and full paths may hold personal data; places in the code do not.
     places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-6:]]
     route = getattr(scope.get("route"), "path", "(no route)")
-    logger.error(
-        "%s while answering %s %s at %s", type(error).__name__, scope["method"], route, " <- ".join(places)
-    )
+    logger.error("%s while answering %s %s at %s", type(error).__name__, scope["method"], route, " <- ".join(places))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from features.contracts import ModelContract
@@ -32,6 +33,8 @@ class Version:
         Of the contract that it was trained for.
     run_id : str
         The MLflow run that made it.
+    trained_until : datetime
+        It has learned from outcomes known before this.
     created_at : datetime
         When it was registered (UTC).
     metrics : dict of str to float
@@ -41,6 +44,7 @@ class Version:
     number: str
     fingerprint: str
     run_id: str
+    trained_until: datetime
     created_at: datetime
     metrics: dict[str, float]
 
@@ -53,13 +57,15 @@ class Champion:
     version: Version
     model: Any
 
-    def score(self, features: pd.DataFrame) -> pd.DataFrame:
+    def score(self, features: pd.DataFrame, shift: float = 0.0) -> pd.DataFrame:
         """Probabilities and what each feature adds to the logit.
 
         Parameters
         ----------
         features : pandas.DataFrame
             One row per booking, the contract's features.
+        shift : float
+            Added to the logit: the level that `features.level` finds.
 
         Returns
         -------
@@ -67,8 +73,9 @@ class Champion:
             Same index: ``probability``, one column per feature, ``base``.
         """
         ordered = features[list(self.contract.feature_names)]
-        answer: pd.DataFrame = self.model.predict(ordered, params={"explain": True})
-        return answer.set_index(features.index)
+        answer: pd.DataFrame = self.model.predict(ordered, params={"explain": True}).set_index(features.index)
+        odds = np.exp(shift) * answer["probability"] / (1 - answer["probability"])
+        return answer.assign(probability=odds / (1 + odds), base=answer["base"] + shift)
 
 
 def find_champion(settings: Settings, contract: ModelContract) -> Version | None:
@@ -121,13 +128,14 @@ def _find(settings: Settings, contract: ModelContract, alias: str) -> Version | 
         found = client.get_model_version_by_alias(contract.name, alias)
     except MlflowException:
         return None
-    metrics = client.get_run(found.run_id).data.metrics if found.run_id else {}
+    run = client.get_run(found.run_id).data
     return Version(
         number=str(found.version),
         fingerprint=found.tags.get("fingerprint", ""),
         run_id=str(found.run_id),
+        trained_until=datetime.fromisoformat(run.tags["trained_until"]),
         created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, tz=UTC),
-        metrics=dict(metrics),
+        metrics=dict(run.metrics),
     )
 
 

@@ -107,9 +107,9 @@ def _reminder(values: _Values, say: Language) -> str:
         return say.text("Confirmed after a reminder")
     if reminders <= 0:
         return say.text("No reminder sent yet")
-    return say.count(
-        "%(n)d reminder sent, not confirmed", "%(n)d reminders sent, not confirmed", reminders
-    ) % {"n": reminders}
+    return say.count("%(n)d reminder sent, not confirmed", "%(n)d reminders sent, not confirmed", reminders) % {
+        "n": reminders
+    }
 
 
 def _time_slot(values: _Values, say: Language) -> str:

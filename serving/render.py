@@ -100,8 +100,7 @@ class Renderer:
             practice=web_of(request).settings.practice.name,
             links=tuple(Link(say.text(label), path, path == here) for path, label in links),
             languages=tuple(
-                Link(name, f"/language/{code}?next={back}", code == say.code)
-                for code, name in LANGUAGES.items()
+                Link(name, f"/language/{code}?next={back}", code == say.code) for code, name in LANGUAGES.items()
             ),
             signed_in=who,
             role=say.text(ROLE_LABELS[who.role]) if who else "",

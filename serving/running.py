@@ -61,7 +61,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], host: str, port: int) -> 
         if process.poll() is not None:
             raise StoreError(f"the service ended with code {process.returncode}; is port {port} taken? Try --port.")
         try:
-            with urllib.request.urlopen(f"http://{host}:{port}/readyz", timeout=2) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"http://{host}:{port}/readyz", timeout=2) as answer:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, OSError):

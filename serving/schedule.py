@@ -176,14 +176,10 @@ def _check_scores(bookings: Sequence[Booking], scores: Sequence[Score]) -> None:
     known = {booking.appointment_id for booking in bookings}
     strays = sorted({score.appointment_id for score in scores} - known)
     if strays:
-        raise StoreError(
-            f"{len(strays)} scores have no booking: {', '.join(strays[:5])}. Publish both together."
-        )
+        raise StoreError(f"{len(strays)} scores have no booking: {', '.join(strays[:5])}. Publish both together.")
     contracts = sorted({score.contract for score in scores} - set(CONTRACTS))
     if contracts:
-        raise StoreError(
-            f"Scores of {', '.join(contracts)} have no place here; expected {', '.join(CONTRACTS)}."
-        )
+        raise StoreError(f"Scores of {', '.join(contracts)} have no place here; expected {', '.join(CONTRACTS)}.")
     wrong = [score.appointment_id for score in scores if not 0 <= score.probability <= 1]
     if wrong:
         raise StoreError(f"{len(wrong)} probabilities are not within 0 and 1: {', '.join(wrong[:5])}.")
@@ -224,9 +220,7 @@ def read_schedule(engine: Engine, clinic_id: str, day: date, zone: ZoneInfo) -> 
         )
 
 
-def read_day(
-    engine: Engine, clinic_id: str, local_day: date, zone: ZoneInfo
-) -> list[tuple[Booking, Score | None]]:
+def read_day(engine: Engine, clinic_id: str, local_day: date, zone: ZoneInfo) -> list[tuple[Booking, Score | None]]:
     """Read one clinic's bookings of a local day, by start time.
 
     Parameters
@@ -249,14 +243,10 @@ def read_day(
         return _entries(session, clinic_id, local_day, zone)
 
 
-def _entries(
-    session: Session, clinic_id: str, day: date, zone: ZoneInfo
-) -> list[tuple[Booking, Score | None]]:
+def _entries(session: Session, clinic_id: str, day: date, zone: ZoneInfo) -> list[tuple[Booking, Score | None]]:
     begins = datetime.combine(day, time(), tzinfo=zone)
     ends = datetime.combine(day + timedelta(days=1), time(), tzinfo=zone)
-    joined = BookingRow.__table__.outerjoin(
-        ScoreRow.__table__, ScoreRow.appointment_id == BookingRow.appointment_id
-    )
+    joined = BookingRow.__table__.outerjoin(ScoreRow.__table__, ScoreRow.appointment_id == BookingRow.appointment_id)
     query = (
         select(BookingRow, ScoreRow)
         .select_from(joined)

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from features.as_of import attach_states, known
 from features.contracts import CONTRACTS, ModelContract
 from features.duck import connect
+from features.level import level_shift
 from features.records.store import RecordStore
 from features.settings import Settings
-from features.store import read_online, register, write_online
+from features.store import read_online, register, training_set, write_online
 from serving import db
 from serving.explaining import reasons
 from serving.models import Champion, load_champion
 from serving.schedule import Booking, Score, publish_schedule
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
 
 DAYS_SHOWN_BACK = 7
 
@@ -73,7 +79,8 @@ def score(settings: Settings, now: datetime) -> ScoringReport:
         champion = champions[name]
         if champion is not None and len(due):
             features = read_online(store, contract, due["appointment_id"].tolist())
-            scores += _scores(champion, features, due.set_index("appointment_id")["as_of"], lines, now)
+            shift = _level(settings, store, champion, now)
+            scores += _scores(champion, features, shift, due.set_index("appointment_id")["as_of"], lines, now)
     engine = db.engine(settings.application_database)
     db.upgrade(engine)
     clinics = {booking.clinic_id: booking.clinic_id for booking in bookings}
@@ -85,11 +92,32 @@ def score(settings: Settings, now: datetime) -> ScoringReport:
     )
 
 
+def _level(settings: Settings, store: FeatureStore, champion: Champion, now: datetime) -> float:
+    """How far outcomes have run from the champion's predictions since it was trained."""
+    versions = RecordStore(settings.paths.records).versions()
+    examples = training_set(settings, store, champion.contract, now, versions)
+    since = examples[examples["label_known_at"] > pd.Timestamp(champion.version.trained_until)]
+    if since.empty:
+        return 0.0
+    shift = level_shift(
+        since["label"].to_numpy(float),
+        champion.score(since)["probability"].to_numpy(float),
+        since["label_known_at"].to_numpy("datetime64[us]"),
+        np.array([pd.Timestamp(now).tz_convert(None)], dtype="datetime64[us]"),
+    )
+    return float(shift[0])
+
+
 def _scores(
-    champion: Champion, features: pd.DataFrame, as_of: pd.Series, lines: dict[str, str | None], now: datetime
+    champion: Champion,
+    features: pd.DataFrame,
+    shift: float,
+    as_of: pd.Series,
+    lines: dict[str, str | None],
+    now: datetime,
 ) -> Iterator[Score]:
     contract: ModelContract = champion.contract
-    answers = champion.score(features)
+    answers = champion.score(features, shift)
     for key in features.index:
         part, row = answers.loc[key], features.loc[key]
         yield Score(
@@ -122,9 +150,7 @@ def _bookings(settings: Settings, now: datetime) -> list[Booking]:
         names = [column[0] for column in found.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
     return [
-        Booking(
-            **{k: v for k, v in row.items() if k != "is_start_time_known"}, is_start_time_known=_is_known(row)
-        )
+        Booking(**{k: v for k, v in row.items() if k != "is_start_time_known"}, is_start_time_known=_is_known(row))
         for row in rows
     ]
 

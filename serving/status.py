@@ -121,7 +121,9 @@ def _served(settings: Settings, now: datetime) -> tuple[list[Line], list[str]]:
         "served", f"schedule by {models}", f"{publication.booking_count:,} bookings", publication.as_of, settings, now
     )
     old = now - publication.as_of > timedelta(days=1)
-    return [line], ["revisit features build && revisit score (scores are older than a day)"] if old else ["revisit serve"]
+    return [line], ["revisit features build && revisit score (scores are older than a day)"] if old else [
+        "revisit serve"
+    ]
 
 
 def _line(step: str, what: str, how_much: str, moment: datetime | None, settings: Settings, now: datetime) -> Line:

@@ -106,11 +106,6 @@ def local_path(target: str | None, default: str = "/schedule") -> str:
     >>> local_path("/schedule?day=2026-11-21"), local_path("//evil.example"), local_path("/\\evil")
     ('/schedule?day=2026-11-21', '/schedule', '/schedule')
     """
-    if (
-        not target
-        or not target.startswith("/")
-        or target.startswith(("//", "/\\"))
-        or not target.isprintable()
-    ):
+    if not target or not target.startswith("/") or target.startswith(("//", "/\\")) or not target.isprintable():
         return default
     return target.replace("\\", "%5C")

@@ -202,9 +202,7 @@ def test_scores_that_cannot_be_are_refused(upgraded: Engine) -> None:
 
 
 def test_the_audit_log_only_grows(upgraded: Engine) -> None:
-    audit.record(
-        upgraded, audit.Act(datetime(2026, 1, 1, tzinfo=UTC), "view_schedule", "mei", "east", DAY, 3)
-    )
+    audit.record(upgraded, audit.Act(datetime(2026, 1, 1, tzinfo=UTC), "view_schedule", "mei", "east", DAY, 3))
     for statement in ("UPDATE audit_log SET username = 'x'", "DELETE FROM audit_log"):
         with pytest.raises(DBAPIError, match="append-only"), upgraded.begin() as connection:
             connection.execute(text(statement))

@@ -63,9 +63,7 @@ def _csrf(page: str) -> str:
 
 def _sign_in(client: TestClient, password: str = PASSWORD, **fields: str) -> Any:
     token = _csrf(client.get("/sign-in").text)
-    return client.post(
-        "/sign-in", data={"username": "mei", "password": password, "csrf_token": token} | fields
-    )
+    return client.post("/sign-in", data={"username": "mei", "password": password, "csrf_token": token} | fields)
 
 
 def _paths(app: Any) -> set[str]:
@@ -120,9 +118,7 @@ def test_cookies_are_kept_from_scripts_and_other_sites(settings: Settings, engin
         app = create_app(settings, Options(has_secure_cookies=is_secure))
         client = TestClient(app, follow_redirects=False, base_url="https://desk.example")
         cookies = _sign_in(client).headers.get_list("set-cookie")
-        session = next(
-            cookie for cookie in cookies if cookie.startswith(app.state.web.options.session_cookie)
-        )
+        session = next(cookie for cookie in cookies if cookie.startswith(app.state.web.options.session_cookie))
         for flag in ("HttpOnly", "SameSite=lax", "Path=/", "Max-Age=28800"):
             assert flag in session
         assert ("Secure" in session) == is_secure == session.startswith("__Host-")

@@ -93,9 +93,7 @@ def test_a_booking_without_score_says_so() -> None:
         ("service", {"service_line": "root_canal"}, "Visit for root canal", "就诊项目：根管治疗"),
     ],
 )
-def test_a_reason_reads_like_this(
-    code: str, values: dict[str, int | str], english: str, chinese: str
-) -> None:
+def test_a_reason_reads_like_this(code: str, values: dict[str, int | str], english: str, chinese: str) -> None:
     reason = Reason(code, 1, 0.5, values)
     assert sentence(reason, EN) == english
     assert sentence(reason, ZH) == chinese

@@ -176,9 +176,7 @@ def test_errors_of_ours_keep_their_status(app: Any, client: TestClient) -> None:
     assert answer.json()["error"] == {"code": "not_ready", "message": "Run `revisit features` first."}
 
 
-def test_what_breaks_inside_tells_nothing(
-    app: Any, client: TestClient, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_breaks_inside_tells_nothing(app: Any, client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     @app.get("/api/broken/{patient}")
     async def broken(patient: str) -> None:
         raise ValueError(f"王小明 {patient}")
@@ -216,9 +214,7 @@ def test_openapi_describes_the_answers(client: TestClient) -> None:
 
 def test_a_day_outside_summer_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zone = ZoneInfo("Europe/Berlin")
-    settings = Settings.model_validate(
-        {"practice": {"time_zone": "Europe/Berlin"}, "paths": {"data": tmp_path}}
-    )
+    settings = Settings.model_validate({"practice": {"time_zone": "Europe/Berlin"}, "paths": {"data": tmp_path}})
     app = create_app(settings, Options())
     engine = app.state.web.engine
     auth.create_user(engine, "mei", "correct horse", "front_desk", "Mei")

@@ -286,9 +286,7 @@ def test_vendored_files_are_what_they_say() -> None:
             assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
 
-def test_a_day_is_read_once_per_publication(
-    app: Any, client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_day_is_read_once_per_publication(app: Any, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     from serving import published
 
     reads: list[str] = []
@@ -318,9 +316,7 @@ def test_the_strip_holds_one_block_per_booking(hour: int, count: int) -> None:
     sample = sample_day(DAY, ZONE, 16)
     opens = sample.bookings[0].starts_at - timedelta(hours=8, minutes=30) + timedelta(hours=hour)
     scores = {score.appointment_id: score for score in sample.scores}
-    bookings = [
-        replace(sample.bookings[n % 16], starts_at=opens + timedelta(minutes=n % 110)) for n in range(count)
-    ]
+    bookings = [replace(sample.bookings[n % 16], starts_at=opens + timedelta(minutes=n % 110)) for n in range(count)]
     drawn = strip([(b, scores.get(b.appointment_id)) for b in bookings], ZONE, NoShow())
     assert drawn is not None
     assert len(drawn.blocks) == count

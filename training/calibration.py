@@ -1,19 +1,24 @@
-"""Calibration: bring predicted shares to those seen in the newest matured window."""
+"""Calibration: bring predicted shares nearer to those seen in the newest matured window."""
 
 from __future__ import annotations
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
+from features.level import EXPECTED_DRIFT
 from training.metrics import Floats, sigmoid
 
-# Below this many labels only the intercept is moved: Platt's slope and, far more so,
-# isotonic regression lost to it on every public set tried.
-FEWEST_FOR_SLOPE = 500
+# How far a model's boldness is expected to be off, one standard deviation of the slope.
+EXPECTED_TILT = 0.1
+STEPS = 25
 
 
 def calibrate(label: Floats, log_odds: Floats) -> tuple[float, float]:
-    """Intercept and slope that fit predicted log odds to outcomes (Platt 1999).
+    """Intercept and slope that fit predicted log odds to outcomes, drawn towards 0 and 1.
+
+    Platt scaling (1999) with a normal prior on both numbers. A short window
+    tells as much about its own weather as about the model: without the prior
+    it made forecasts of the next weeks worse on public no-show data, and with
+    few labels isotonic regression did far more so.
 
     Parameters
     ----------
@@ -25,21 +30,22 @@ def calibrate(label: Floats, log_odds: Floats) -> tuple[float, float]:
     Returns
     -------
     intercept, slope : float
-        Slope 1 where there are too few labels for more.
+
+    Examples
+    --------
+    >>> calibrate(np.array([]), np.array([]))
+    (0.0, 1.0)
     """
-    if len(label) < FEWEST_FOR_SLOPE:
-        return _intercept(label, log_odds), 1.0
-    model = LogisticRegression(C=np.inf).fit(log_odds.reshape(-1, 1), label)
-    return float(model.intercept_[0]), float(model.coef_[0, 0])
-
-
-def _intercept(label: Floats, log_odds: Floats) -> float:
-    """The shift at which the predicted share is the observed one, by Newton's method."""
-    shift = 0.0
-    for _ in range(50):
-        probability = sigmoid(log_odds + shift)
-        step = float(np.sum(label - probability) / np.sum(probability * (1 - probability)))
-        shift += step
-        if abs(step) < 1e-10:
+    design = np.column_stack([np.ones_like(log_odds), log_odds])
+    expected = np.array([0.0, 1.0])
+    precision = np.diag([EXPECTED_DRIFT**-2, EXPECTED_TILT**-2])
+    found = expected.copy()
+    for _ in range(STEPS):
+        probability = sigmoid(design @ found)
+        gradient = design.T @ (label - probability) - precision @ (found - expected)
+        curvature = design.T @ (design * (probability * (1 - probability))[:, None]) + precision
+        step = np.linalg.solve(curvature, gradient)
+        found += step
+        if np.abs(step).max() < 1e-10:
             break
-    return shift
+    return float(found[0]), float(found[1])

@@ -7,43 +7,67 @@ from collections.abc import Sequence
 import lightgbm
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    PolynomialFeatures,
+    SplineTransformer,
+    StandardScaler,
+)
 
 from features.spec import Feature
 from training.metrics import Floats
 
-SPLINE_KNOTS = 6
-LOGISTIC_PENALTY = 0.02  # scikit-learn's C: smaller is stronger
+KNOTS, COARSE_KNOTS = 5, 4
+LOGISTIC_PENALTY = 0.003  # scikit-learn's C: smaller is stronger
+PRODUCTS = (
+    ("days_until_visit", "is_reminder_outage"),
+    ("days_until_visit", "years_since_birth"),
+    ("days_since_booking", "years_since_birth"),
+    ("years_since_birth", "is_female"),
+    ("booking_hour", "is_booked_same_day"),
+    ("years_since_birth", "is_booked_same_day"),
+    ("visits_missed_excess_mean_ever", "is_booked_same_day"),
+    ("bookings_simultaneous_count_1d", "is_booked_same_day"),
+    ("companions_minute_count_1d", "is_booked_same_day"),
+    ("days_since_booking", "reminders_sent_count_ever"),
+    ("years_since_birth", "reminders_sent_count_ever"),
+    ("years_since_birth", "has_tag_hypertension"),
+    ("years_since_birth", "has_tag_diabetes"),
+)
 
 BOOSTER = {
     "objective": "binary",
-    "learning_rate": 0.04,
-    "num_leaves": 12,
-    "min_data_in_leaf": 120,
-    "feature_fraction": 0.6,
-    "bagging_fraction": 0.8,
+    "learning_rate": 0.03,
+    "num_leaves": 8,
+    "min_data_in_leaf": 150,
+    "feature_fraction": 0.5,
+    "bagging_fraction": 0.5,
     "bagging_freq": 1,
     "lambda_l2": 10.0,
     "max_bin": 127,
     "monotone_constraints_method": "intermediate",
     "deterministic": True,
     "force_row_wise": True,
-    "num_threads": 2,
+    "num_threads": 1,  # a second one costs more than it brings on small data, and spins on a busy machine
     "verbosity": -1,
 }
-BOOSTER_ROUNDS = 220
+BOOSTER_ROUNDS = 300
 FEWEST_FOR_BOOSTER = 1500  # labelled examples; below, splines alone did better on every real set tried
 
 
 def spline_logistic(features: Sequence[Feature]) -> Pipeline:
-    """Logistic regression on splines of every feature.
+    """Logistic regression on splines of days, hours and ages, with a few products of them.
 
-    Counts and days are taken as log(1 + x); flags as they are; weekdays one
-    by one; what can be missing gets a column that says so.
+    Counts are taken as log(1 + x), flags and log ratios as they are, weekdays
+    one by one. How the risk runs with age differs by sex and by how far ahead
+    the booking was made, and the hour of booking means something else for
+    same-day visits: these products are in, and no others.
 
     Parameters
     ----------
@@ -56,18 +80,16 @@ def spline_logistic(features: Sequence[Feature]) -> Pipeline:
         Column names of its inner steps start with the feature's name and two
         underscores, so that contributions can be traced back.
     """
-    columns = ColumnTransformer(
-        [(feature.name, _treatment(feature), [feature.name]) for feature in features],
-        verbose_feature_names_out=True,
-        sparse_threshold=0,
-    )
-    return Pipeline(
-        [
-            ("columns", columns),
-            ("scale", StandardScaler()),
-            ("regression", LogisticRegression(C=LOGISTIC_PENALTY, max_iter=500)),
-        ]
-    )
+    by_name = {feature.name: feature for feature in features}
+    parts = [(feature.name, _treatment(feature), [feature.name]) for feature in features]
+    for first, second in PRODUCTS:
+        if first in by_name and second in by_name:
+            pair = ColumnTransformer([(n, _treatment(by_name[n], COARSE_KNOTS), [n]) for n in (first, second)])
+            products = PolynomialFeatures(degree=2, interaction_only=True, include_bias=False)
+            parts.append((f"{first}*{second}", make_pipeline(pair, products), [first, second]))
+    columns = ColumnTransformer(parts, verbose_feature_names_out=True, sparse_threshold=0)
+    regression = LogisticRegression(C=LOGISTIC_PENALTY, max_iter=500)
+    return Pipeline([("columns", columns), ("scale", StandardScaler()), ("regression", regression)])
 
 
 def fit_booster(frame: pd.DataFrame, label: Floats, features: Sequence[Feature], seed: int) -> lightgbm.Booster:
@@ -91,15 +113,21 @@ def fit_booster(frame: pd.DataFrame, label: Floats, features: Sequence[Feature],
     return lightgbm.train(parameters, lightgbm.Dataset(frame[names], label), BOOSTER_ROUNDS)
 
 
-def _treatment(feature: Feature) -> Pipeline | OneHotEncoder | SimpleImputer:
-    if feature.unit == "flag":
-        return SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
+def _treatment(feature: Feature, knots: int = KNOTS) -> BaseEstimator:
+    """How a feature enters the regression, by its unit."""
     if feature.unit == "weekday":
         return OneHotEncoder(drop="first", handle_unknown="ignore", sparse_output=False)
     filled = SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
-    spline = SplineTransformer(n_knots=SPLINE_KNOTS, degree=3, include_bias=False, extrapolation="constant")
-    if feature.unit in ("share", "hour", "years"):
-        curve = make_pipeline(filled, spline)
-    else:
-        curve = make_pipeline(filled, FunctionTransformer(np.log1p, feature_names_out="one-to-one"), spline)
-    return curve
+    if feature.unit in ("flag", "log ratio"):
+        return filled
+    logarithm = FunctionTransformer(np.log1p, feature_names_out="one-to-one")
+    if feature.unit not in ("days", "hour", "years"):
+        return make_pipeline(filled, logarithm)
+    spline = SplineTransformer(
+        n_knots=knots,
+        knots="uniform",
+        include_bias=False,
+        extrapolation="constant",
+        handle_missing="zeros",
+    )
+    return make_pipeline(logarithm, spline) if feature.unit == "days" else spline

@@ -86,8 +86,15 @@ def scores(label: Floats, probability: Floats) -> dict[str, float]:
 
 
 def weighted_auc(label: Floats, probability: Floats, weight: Floats) -> float:
-    """AUC with a weight per example; `-weighted_log_loss`'s twin for the bootstrap."""
-    return float(roc_auc_score(label, probability, sample_weight=weight))
+    """AUC with a weight per example, ties counted half.
+
+    The same number as scikit-learn's, without its checks: the bootstrap asks for it thousands of times.
+    """
+    values, rank = np.unique(probability, return_inverse=True)
+    missed = np.bincount(rank, weights=weight * label, minlength=len(values))
+    kept = np.bincount(rank, weights=weight * (1 - label), minlength=len(values))
+    below = np.cumsum(kept) - kept / 2
+    return float(missed @ below / (missed.sum() * kept.sum()))
 
 
 def weighted_gain(label: Floats, probability: Floats, weight: Floats) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -11,21 +11,22 @@ import pandas as pd
 
 from features.contracts import ModelContract
 from features.errors import NotEnoughDataError
+from features.level import level_shift
 from features.settings import Settings
 from features.store import last_build, register, training_set
 from training.baselines import BASELINES, PastRateRule, PriorRule
 from training.calibration import calibrate
 from training.evaluation import Comparison, compare
 from training.learners import FEWEST_FOR_BOOSTER, fit_booster, spline_logistic
-from training.metrics import Floats, logit, scores
+from training.metrics import Floats, logit, scores, sigmoid
 from training.plots import figures
 from training.portable_model import Blend
 from training.registry import Registered, log_version
 from training.splits import Split, newest_share, split_at
 
 TEST_SHARE = 0.2  # the newest visits, held back to prove the model
-INNER_SHARE = 0.25  # the newest of the rest, held back to choose weight and calibration
-WEIGHTS = tuple(np.linspace(0, 1, 11))
+INNER_SHARE = 0.25  # the newest of the rest, held back to choose the calibration
+WEIGHT = 0.5  # of the booster; on no public set was another weight surely better than equal ones
 FEWEST_EXAMPLES = 300
 FEWEST_MISSED = 30
 MUST_BEAT = (PriorRule.name, PastRateRule.name)
@@ -78,9 +79,9 @@ class Training:
 def fit(contract: ModelContract, examples: pd.DataFrame) -> Blend:
     """Fit the blend on examples in time order.
 
-    The blend's weight and its calibration are chosen on the newest quarter of
-    the examples, predicted by learners that saw only the older ones; then the
-    learners are fitted again on all.
+    The calibration is chosen on the newest quarter of the examples, predicted
+    by learners that saw only the older ones; then the learners are fitted
+    again on all.
 
     Parameters
     ----------
@@ -93,26 +94,55 @@ def fit(contract: ModelContract, examples: pd.DataFrame) -> Blend:
     -------
     Blend
     """
+    model = _fit_learners(contract, examples)
     inner = split_at(examples, newest_share(examples, INNER_SHARE))
-    weight, intercept, slope = 0.0, 0.0, 1.0
     if _is_enough(inner.train) and _is_enough(inner.test):
         trial = _fit_learners(contract, inner.train)
-        weight = _choose_weight(trial, inner)
-        trial.weight = weight
-        intercept, slope = calibrate(_label(inner.test), trial.raw_logit(inner.test))
-    model = _fit_learners(contract, examples)
-    model.weight = weight if model.booster is not None else 0.0
-    model.intercept, model.slope = intercept, slope
+        model.intercept, model.slope = calibrate(_label(inner.test), trial.raw_logit(inner.test))
     return model
 
 
-def evaluate(contract: ModelContract, split: Split, model: Blend) -> Evaluation:
-    """Set a model beside every rule of thumb, all of them fitted on ``split.train`` alone."""
+def published(model: Blend, test: pd.DataFrame, asked_at: pd.Series) -> Floats:
+    """Probabilities as pages show them: the model's, shifted by the level known at `asked_at`.
+
+    Parameters
+    ----------
+    model : Blend
+        Fitted on nothing of `test`.
+    test : pandas.DataFrame
+        Examples with ``label`` and ``label_known_at``.
+    asked_at : pandas.Series
+        Per example, the moment at which its score is looked at.
+    """
+    probability = model.predict(test)
+    known_at = test["label_known_at"].to_numpy("datetime64[us]")
+    shift = level_shift(_label(test), probability, known_at, asked_at.to_numpy("datetime64[us]"))
+    return sigmoid(logit(probability) + shift)
+
+
+def evaluate(contract: ModelContract, split: Split, model: Blend, asked_at: pd.Series | None = None) -> Evaluation:
+    """Set a model beside every rule of thumb, all of them fitted on ``split.train`` alone.
+
+    Parameters
+    ----------
+    contract : ModelContract
+        Of the model.
+    split : Split
+        In time order.
+    model : Blend
+        Fitted on ``split.train``.
+    asked_at : pandas.Series, optional
+        When each score is looked at; the decision moment itself by default.
+
+    Returns
+    -------
+    Evaluation
+    """
     label = _label(split.test)
-    predictions = {"model": model.predict(split.test)}
+    predictions = {"model": published(model, split.test, split.test["as_of"] if asked_at is None else asked_at)}
     for rule in BASELINES:
         predictions[rule.name] = rule().fit(split.train, _label(split.train)).predict(split.test)
-    logistic = Blend(model.features, model.logistic, None)
+    logistic = replace(model, booster=None, weight=0.0, intercept=0.0, slope=1.0)
     predictions["spline_logistic"] = logistic.predict(split.test)
     comparisons = {
         name: {
@@ -177,24 +207,17 @@ def train(settings: Settings, contract: ModelContract, now: datetime) -> Trainin
 
 
 def _fit_learners(contract: ModelContract, examples: pd.DataFrame) -> Blend:
-    frame, label = examples[list(contract.feature_names)], _label(examples)
-    logistic = spline_logistic(contract.features).fit(frame, label)
-    booster = fit_booster(frame, label, contract.features, SEED) if len(examples) >= FEWEST_FOR_BOOSTER else None
-    return Blend(contract.feature_names, logistic, booster, weight=0.0 if booster is None else 0.5)
-
-
-def _choose_weight(trial: Blend, inner: Split) -> float:
-    """The booster's share with the lowest log loss on the inner test visits."""
-    if trial.booster is None:
-        return 0.0
-    label = _label(inner.test)
-
-    def loss(weight: float) -> float:
-        candidate = Blend(trial.features, trial.logistic, trial.booster, weight)
-        intercept, slope = calibrate(label, raw := candidate.raw_logit(inner.test))
-        return float(np.mean(np.logaddexp(0, (1 - 2 * label) * (intercept + slope * raw))))
-
-    return float(min(WEIGHTS, key=loss))
+    read = (*contract.features, *contract.conditions)
+    frame, label = examples[[feature.name for feature in read]], _label(examples)
+    logistic = spline_logistic(read).fit(frame, label)
+    booster = fit_booster(frame, label, read, SEED) if len(examples) >= FEWEST_FOR_BOOSTER else None
+    return Blend(
+        contract.feature_names,
+        logistic,
+        booster,
+        weight=0.0 if booster is None else WEIGHT,
+        conditions=tuple(feature.name for feature in contract.conditions),
+    )
 
 
 def _must_be_enough(contract: ModelContract, examples: pd.DataFrame) -> Split:
@@ -229,6 +252,3 @@ def _flat(evaluation: Evaluation) -> dict[str, float]:
         for metric, c in by_metric.items():
             flat |= {f"over_{name}_{metric}": c.difference, f"over_{name}_{metric}_lower": c.lower}
     return flat
-
-
-__all__ = ["Evaluation", "Training", "evaluate", "fit", "logit", "train"]

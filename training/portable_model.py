@@ -34,6 +34,9 @@ class Blend:
     ----------
     features : sequence of str
         Columns in the order both learners were fitted on.
+    conditions : sequence of str
+        Columns that only training examples carry, fitted on behind the
+        features; a score assumes 0 for them.
     logistic : sklearn.pipeline.Pipeline
         Ends in a `LogisticRegression`; the steps before it make its columns.
     booster : lightgbm.Booster or None
@@ -50,10 +53,19 @@ class Blend:
     weight: float = 0.0
     intercept: float = 0.0
     slope: float = 1.0
+    conditions: Sequence[str] = ()
+
+    @property
+    def columns(self) -> list[str]:
+        """What both learners read, in order."""
+        return [*self.features, *self.conditions]
+
+    def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[list(self.features)].assign(**dict.fromkeys(self.conditions, 0.0))
 
     def raw_logit(self, frame: pd.DataFrame) -> Floats:
         """Blended logit before calibration, one per row."""
-        ordered = frame[list(self.features)]
+        ordered = self._ordered(frame)
         logistic = np.asarray(self.logistic.decision_function(ordered))
         if self.booster is None or self.weight == 0:
             return logistic
@@ -75,29 +87,29 @@ class Blend:
             Machine Intelligence 2020), the logistic part coefficient times
             distance from the mean.
         """
-        ordered = frame[list(self.features)]
+        ordered = self._ordered(frame)
         parts, base = self._logistic_contributions(ordered)
         if self.booster is not None and self.weight > 0:
             shap = np.asarray(self.booster.predict(ordered, pred_contrib=True, validate_features=True, num_threads=1))
             parts = self.weight * shap[:, :-1] + (1 - self.weight) * parts
             base = self.weight * shap[:, -1] + (1 - self.weight) * base
-        answer = pd.DataFrame(self.slope * parts, columns=list(self.features), index=frame.index)
-        answer["base"] = self.intercept + self.slope * base
-        return answer
+        answer = pd.DataFrame(self.slope * parts, columns=self.columns, index=frame.index)
+        answer["base"] = self.intercept + self.slope * base + answer[list(self.conditions)].sum(axis=1)
+        return answer.drop(columns=list(self.conditions))
 
     def _logistic_contributions(self, ordered: pd.DataFrame) -> tuple[Floats, Floats]:
         columns = self.logistic[:-1].transform(ordered)
         regression = self.logistic[-1]
         names = self.logistic[:-1].get_feature_names_out()
         origin = [self._origin(str(name)) for name in names]
-        parts = np.zeros((len(ordered), len(self.features)))
+        parts = np.zeros((len(ordered), len(self.columns)))
         for index, coefficient in enumerate(regression.coef_[0]):
             parts[:, origin[index]] += coefficient * columns[:, index]
         return parts, np.full(len(ordered), regression.intercept_[0])
 
     def _origin(self, column: str) -> int:
-        """Position of the feature that a transformed column (``<feature>__<what>``) comes from."""
-        return list(self.features).index(column.split("__")[0])
+        """Position of the feature that a column comes from: ``<feature>__...``, or ``<first>*<second>__...``."""
+        return self.columns.index(column.split("__")[0].split("*")[0])
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write the parts into `folder` and name them, for MLflow's ``artifacts``."""
@@ -105,6 +117,7 @@ class Blend:
         joblib.dump(self.logistic, folder / "logistic.joblib")
         settings = {
             "features": list(self.features),
+            "conditions": list(self.conditions),
             "weight": self.weight,
             "intercept": self.intercept,
             "slope": self.slope,
@@ -136,8 +149,8 @@ class PortableModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """Read the blend from the model's artifacts."""
         self.blend = Blend.load(context.artifacts)
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Score rows of features.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+        """Score rows of features; without type hints, which MLflow would take for a schema of its own.
 
         Returns
         -------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import glob
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from features.errors import FileError
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_FAULTS = {"MISSING COLUMNS": "too few fields", "TOO MANY COLUMNS": "too many fields"}
+_ARCHIVE = b"PK\x03\x04"  # .xlsx, .ods, .zip
 _MIXED_SHARE = 0.1  # share of UTF-8 lines among non-ASCII ones from which on a file counts as mixed
 
 
@@ -58,9 +62,16 @@ def detect_encoding(path: Path) -> str:
         for mark, codec in _BYTE_ORDER_MARKS:
             if head.startswith(mark):
                 return codec
+        if head.startswith(_ARCHIVE):
+            raise FileError(f"{path.name} is an Excel workbook or another archive; save its sheet as CSV (UTF-8).")
     broken, utf8_lines, other_lines = None, 0, 0
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
+            if b"\0" in line:
+                raise FileError(
+                    f"{path.name}, line {number}: zero bytes; this is no text file, or UTF-16 without its mark. "
+                    "Save it as CSV (UTF-8), or name its encoding in the mapping (encoding = ...)."
+                )
             if line.isascii():
                 continue
             if _decodes(line, "utf-8"):
@@ -125,27 +136,32 @@ def load_delimited(
     """
     _must_be_a_file(path)
     codec = detect_encoding(path) if encoding == "auto" else encoding
-    readable = path if codec == "utf-8" else _transcoded(path, codec, scratch)
+    readable = path if (encoding, codec) == ("auto", "utf-8") else _transcoded(path, codec, scratch)
     header = _header(readable, path.name, delimiter)
     _must_have(path.name, header, needed, delimiter)
-    columns = ", ".join(f"{_text(column)}: 'VARCHAR'" for column in header)
-    con.execute("DROP TABLE IF EXISTS reject_errors")
-    con.execute("DROP TABLE IF EXISTS reject_scans")
+    _must_differ(path.name, header)
     try:
-        con.execute(
-            f"""CREATE OR REPLACE TEMP TABLE {name} AS
-            SELECT row_number() OVER () AS _row, * FROM read_csv(
-                {_text(str(readable))}, auto_detect=false, header=true, delim={_text(delimiter)}, quote='"',
-                escape='"', columns={{{columns}}}, null_padding=false, store_rejects=true, rejects_limit=0)"""
-        )
+        _read(con, readable, name, header, delimiter)
     except duckdb.Error:  # its text quotes the line, which may hold a name
         raise FileError(f"{path.name} is not delimited text: check its quotes and its encoding.") from None
-    rejected = tuple(_rejected(con, len(header)))
+    rejected = tuple(_rejected(con, path.name, len(header)))
     _renumber(con, name, rejected)
     rows = con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
     if rows + len(rejected) == 0:
         raise FileError(f"{path.name} has a header but no rows; nothing to import.")
     return RawTable(name, tuple(header), rows + len(rejected), rejected)
+
+
+def _read(con: duckdb.DuckDBPyConnection, path: Path, name: str, header: Sequence[str], delimiter: str) -> None:
+    columns = ", ".join(f"{_text(column)}: 'VARCHAR'" for column in header)
+    con.execute("DROP TABLE IF EXISTS reject_errors")
+    con.execute("DROP TABLE IF EXISTS reject_scans")
+    con.execute(
+        f"""CREATE OR REPLACE TEMP TABLE {name} AS
+        SELECT row_number() OVER () AS _row, * FROM read_csv(
+            {_text(glob.escape(str(path)))}, auto_detect=false, header=true, delim={_text(delimiter)}, quote='"',
+            escape='"', columns={{{columns}}}, null_padding=false, store_rejects=true, rejects_limit=0)"""
+    )
 
 
 def _decodes(line: bytes, codec: str) -> bool:
@@ -169,7 +185,7 @@ def _transcoded(path: Path, codec: str, scratch: Path) -> Path:
     copy = scratch / f"{path.stem}.utf-8{path.suffix}"
     try:
         with (
-            path.open(encoding=codec, newline="") as source,
+            path.open(encoding="utf-8-sig" if codec.lower() in ("utf-8", "utf8") else codec, newline="") as source,
             copy.open("w", encoding="utf-8", newline="") as target,
         ):
             shutil.copyfileobj(source, target)
@@ -180,14 +196,22 @@ def _transcoded(path: Path, codec: str, scratch: Path) -> Path:
 
 
 def _header(path: Path, shown: str, delimiter: str) -> list[str]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        header = [name.strip() for name in next(csv.reader(stream, delimiter=delimiter), [])]
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            header = [name.strip() for name in next(csv.reader(stream, delimiter=delimiter), [])]
+    except csv.Error:
+        raise FileError(f"{shown}: the first line cannot be read as column names; check its quotes.") from None
     if not any(header):
         raise FileError(f"{shown}: the first line is blank; expected the column names.")
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    return [name or f"column {number}" for number, name in enumerate(header, start=1)]
+
+
+def _must_differ(shown: str, header: Sequence[str]) -> None:
+    """Refuse repeated names; DuckDB does not tell upper and lower case apart."""
+    times = Counter(name.lower() for name in header)
+    repeated = [name for name in header if times[name.lower()] > 1]
     if repeated:
         raise FileError(f"{shown}: column {', '.join(repeated)} stands more than once in the header.")
-    return header
 
 
 def _must_have(shown: str, header: Sequence[str], needed: Sequence[str], delimiter: str) -> None:
@@ -201,20 +225,34 @@ def _must_have(shown: str, header: Sequence[str], needed: Sequence[str], delimit
                     f"{shown}: expected columns separated by {_DELIMITERS.get(delimiter, delimiter)!r}, "
                     f"but the header looks separated by {word!r}. Set delimiter = {other!r} in the mapping."
                 )
+    # The line may be a patient's rather than a header: then it is not quoted.
+    if len(missing) * 2 > len(needed) or any("\n" in name for name in header):
+        raise FileError(
+            f"{shown}: the first line does not name the columns that the mapping reads ({', '.join(missing)}). "
+            "Export the file with a header line, or choose the mapping made for it."
+        )
     raise FileError(
         f"{shown}: the mapping reads {', '.join(missing)}, which the file does not have. "
         f"The file has: {', '.join(header)}. Correct the mapping, or export the missing column."
     )
 
 
-def _rejected(con: duckdb.DuckDBPyConnection, fields: int) -> Iterator[Rejected]:
+def _rejected(con: duckdb.DuckDBPyConnection, shown: str, fields: int) -> Iterator[Rejected]:
     """Records DuckDB set aside; the offending line itself is never read (it holds personal data)."""
     seen = con.execute(
-        "SELECT line, any_value(CAST(error_type AS VARCHAR)) FROM reject_errors GROUP BY line ORDER BY line"
+        """SELECT line, any_value(CAST(error_type AS VARCHAR)), bool_or(contains(csv_line, chr(10)))
+        FROM reject_errors GROUP BY line ORDER BY line"""
     ).fetchall()
-    for line, kind in seen:
-        what = {"MISSING COLUMNS": "too few fields", "TOO MANY COLUMNS": "too many fields"}.get(kind, kind.lower())
-        yield Rejected(row=line - 1, reason=f"the row has {what} ({fields} expected)")
+    for line, kind, is_many_lines in seen:
+        if kind == "UNQUOTED VALUE" and is_many_lines:
+            raise FileError(
+                f"{shown}, row {line - 1}: a quote is opened and never closed; the rows after it cannot be told apart. "
+                "Correct the row, or export the file again."
+            )
+        what = _FAULTS.get(kind)
+        yield Rejected(
+            row=line - 1, reason=f"the row has {what} ({fields} expected)" if what else "the row's quotes do not match"
+        )
 
 
 def _renumber(con: duckdb.DuckDBPyConnection, name: str, rejected: Sequence[Rejected]) -> None:

@@ -115,7 +115,9 @@ def _import(
         staging.note_rejected(con, paths[name].name, raw)
     for entry in mapping.tables:
         staging.stage(con, mapping, entry, raws[entry.file].name, paths[entry.file].name)
-    notes = [note for entry in mapping.tables for note in staging.unfold(con, entry, paths[entry.file].name)]
+    notes: list[str] = []
+    for entry in mapping.tables:
+        notes += staging.unfold(con, entry, paths[entry.file].name, recorded_at)
     store.attach(con, [QUARANTINE, *(entry.table.name for entry in mapping.tables)])
     changes: dict[str, pa.Table] = {}
     reports = []
@@ -173,39 +175,47 @@ def _load(
 def _compare(con: duckdb.DuckDBPyConnection, entry: TableMapping, recorded_at: datetime) -> TableReport:
     """Make ``fresh_<table>``: the incoming states that the records do not hold yet.
 
-    A state is known already if the same key holds the same content from the
-    same moment, or if it repeats the state before it. A different content for
-    a moment that is taken is a change of unknown time: it counts from
-    `recorded_at` on, and only the newest such state of a key is kept.
+    A state whose moment is not taken yet is kept, even where it repeats the one
+    before it: an older export may still bring what lay between the two. Only
+    where the moment itself is assumed, a repetition says nothing.
+
+    A row whose last state differs from the newest one known, though not by a
+    newer time of its own, tells of a change that carries no time: it counts
+    from `recorded_at` on, so that the last import wins. If a later state is
+    known by a time of its own, the row is older than that, and changes nothing.
     """
     table, key = entry.table, entry.table.key
     content = staging.content_hash(table)
     con.execute(
         f"""CREATE OR REPLACE TEMP TABLE stored AS
         SELECT {key}, known_at, {content} AS content,
-               row_number() OVER (PARTITION BY {key} ORDER BY known_at DESC, recorded_at DESC) = 1 AS is_latest
+               row_number() OVER (PARTITION BY {key} ORDER BY known_at DESC) = 1 AS is_latest,
+               max(known_at) FILTER (known_at <> recorded_at) OVER (PARTITION BY {key}) AS newest_own_time
         FROM {table.name} SEMI JOIN incoming_{table.name} USING ({key})"""
     )
     con.execute(
         f"""CREATE OR REPLACE TEMP TABLE fresh_{table.name} AS
         WITH judged AS (
             SELECT i.*, before.content AS content_before, same.known_at IS NOT NULL AS is_moment_taken,
-                   latest.content AS latest_content
+                   latest.content AS latest_content, latest.known_at AS latest_at, latest.newest_own_time
             FROM incoming_{table.name} i
             ASOF LEFT JOIN stored before ON before.{key} = i.{key} AND before.known_at <= i.known_at
             LEFT JOIN stored same ON same.{key} = i.{key} AND same.known_at = i.known_at
             LEFT JOIN stored latest ON latest.{key} = i.{key} AND latest.is_latest)
-        SELECT * EXCLUDE (known_at),
-               CASE WHEN is_moment_taken THEN $moment::TIMESTAMPTZ ELSE known_at END AS known_at,
-               $moment::TIMESTAMPTZ AS recorded_at
+        SELECT *, $moment::TIMESTAMPTZ AS recorded_at, content_before IS DISTINCT FROM content AS is_change
         FROM judged
-        WHERE content_before IS DISTINCT FROM content
-          AND (NOT is_moment_taken OR (is_last AND latest_content IS DISTINCT FROM content))""",
+        WHERE NOT is_moment_taken AND (NOT is_assumed OR content_before IS DISTINCT FROM content)
+        UNION ALL BY NAME
+        SELECT * REPLACE (greatest($moment::TIMESTAMPTZ, latest_at + INTERVAL 1 MICROSECOND) AS known_at),
+               $moment::TIMESTAMPTZ AS recorded_at, true AS is_change
+        FROM judged
+        WHERE is_last AND latest_at >= known_at AND latest_content IS DISTINCT FROM content
+          AND known_at >= coalesce(newest_own_time, known_at)""",
         {"moment": recorded_at},
     )
     total, stored, changed = con.execute(
         f"""SELECT count(*), count(*) FILTER (is_fresh AND NOT is_known), count(*) FILTER (is_fresh AND is_known)
-        FROM (SELECT {key}, {key} IN (SELECT {key} FROM fresh_{table.name}) AS is_fresh,
+        FROM (SELECT {key}, {key} IN (SELECT {key} FROM fresh_{table.name} WHERE is_change) AS is_fresh,
                      {key} IN (SELECT {key} FROM stored) AS is_known
               FROM incoming_{table.name} GROUP BY {key})"""
     ).fetchall()[0]

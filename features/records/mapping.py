@@ -13,6 +13,7 @@ column of a table takes one of these forms::
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,12 +113,13 @@ def load_mapping(path: Path) -> Mapping:
         raise MappingError(f"mapping {path} does not exist; docs/examples holds mappings to start from.") from None
     except IsADirectoryError:
         raise MappingError(f"mapping {path} is a folder; expected a TOML file.") from None
+    except OSError as error:
+        raise MappingError(f"mapping {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MappingError(f"mapping {path} is not TOML: {error}") from None
     problems: list[str] = [f"unknown setting {name!r}" for name in content if name not in _TOP]
-    if content.get("time_zone") not in available_timezones():
-        problems.append("time_zone must be a zone of the IANA database, such as Asia/Shanghai")
-    tables = [_table(name, entry, problems) for name, entry in content.get("tables", {}).items()]
+    problems.extend(_wrong_settings(content))
+    tables = [_table(name, entry, problems) for name, entry in _section(content.get("tables")).items()]
     if not tables:
         problems.append("no [tables.NAME] section; say which table the file fills, e.g. [tables.appointments]")
     if problems:
@@ -144,20 +146,51 @@ def columns_in(sql: str) -> set[str]:
         If `sql` is not one expression over the columns of a row.
     """
     try:
-        tree = sqlglot.parse_one(sql, dialect="duckdb")
+        trees = sqlglot.parse(sql, dialect="duckdb")
     except sqlglot.errors.SqlglotError as error:
-        raise MappingError(f"computed column {sql!r} is not an SQL expression: {str(error).splitlines()[0]}") from None
-    if isinstance(tree, (exp.Query, exp.DDL, exp.Command, exp.DML)) or tree.find(exp.Query, exp.Table):
-        raise MappingError(f"computed column {sql!r} must be an expression over the row's columns, not a query.")
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise MappingError(f"computed column {sql!r} is not an SQL expression: {reason}") from None
+    tree = trees[0] if len(trees) == 1 else None
+    if not isinstance(tree, exp.Condition) or tree.find(exp.Query, exp.Table, exp.AggFunc, exp.Window):
+        raise MappingError(f"computed column {sql!r} must be one expression over the row's columns, not a query")
     return {column.name for column in tree.find_all(exp.Column)}
 
 
-def _table(name: str, entry: dict[str, Any], problems: list[str]) -> TableMapping | None:
+def _wrong_settings(content: dict[str, Any]) -> Iterator[str]:
+    if content.get("time_zone") not in sorted(available_timezones()):
+        yield "time_zone must be a zone of the IANA database, such as Asia/Shanghai"
+    if not isinstance(content.get("name", ""), str):
+        yield "name must be text"
+    delimiter = content.get("delimiter", ",")
+    if not isinstance(delimiter, str) or len(delimiter) != 1:
+        yield "delimiter must be one character"
+    encoding = content.get("encoding", "auto")
+    if not isinstance(encoding, str) or not encoding:
+        yield 'encoding must be "auto" or the name of one, such as gb18030'
+    for name in ("datetime_formats", "date_formats"):
+        formats = content.get(name, ["%Y"])
+        if not isinstance(formats, list) or not formats or not all(isinstance(form, str) for form in formats):
+            yield f'{name} must be a list of formats, such as ["%Y-%m-%d"]'
+    if not isinstance(content.get("tables", {}), dict):
+        yield "tables must be sections, such as [tables.appointments]"
+
+
+def _section(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _table(name: str, given: Any, problems: list[str]) -> TableMapping | None:
     if name not in TABLES:
         problems.append(f"unknown table {name!r} (the contract has {', '.join(TABLES)})")
         return None
-    table = TABLES[name]
-    columns = entry.get("columns", {})
+    table, entry = TABLES[name], _section(given)
+    columns = _section(entry.get("columns"))
+    for key in ("file", "where"):
+        if not isinstance(entry.get(key, ""), str):
+            problems.append(f"{name}: {key} must be text")
+            entry = {**entry, key: None}
+    if entry.get("where"):
+        _must_parse(f"{name}.where", entry["where"], problems)
     unknown = sorted(set(columns) - set(table.column_names))
     if unknown:
         problems.append(f"{name} has no column {', '.join(unknown)} (it has {', '.join(table.column_names)})")
@@ -171,7 +204,7 @@ def _table(name: str, entry: dict[str, Any], problems: list[str]) -> TableMappin
 
 def _source(where: str, form: str | dict[str, Any], problems: list[str]) -> ColumnSource:
     if isinstance(form, str):
-        return ColumnSource(column=form)
+        form = {"column": form}
     if not isinstance(form, dict) or set(form) - _FORMS:
         problems.append(f"{where} must be a column name or a table with {', '.join(sorted(_FORMS))}")
         return ColumnSource()
@@ -179,10 +212,19 @@ def _source(where: str, form: str | dict[str, Any], problems: list[str]) -> Colu
     if sum(key in form for key in ("column", "value", "sql", "age")) != 1 or ("age" in form) != ("at" in form):
         problems.append(f"{where} needs exactly one of column, value, sql, or age together with at")
     values = form.pop("values", {})
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+        problems.append(f'{where}: values must be pairs of text, such as {{ F = "female" }}')
+        values = {}
+    if any(form.get(key) == "" for key in ("column", "sql", "age", "at")):
+        problems.append(f"{where} names an empty column or expression")
     source = ColumnSource(**{key: str(value) for key, value in form.items()}, values=values)
     if source.sql:
-        try:
-            columns_in(source.sql)
-        except MappingError as error:
-            problems.append(f"{where}: {error}")
+        _must_parse(where, source.sql, problems)
     return source
+
+
+def _must_parse(where: str, sql: str, problems: list[str]) -> None:
+    try:
+        columns_in(sql)
+    except MappingError as error:
+        problems.append(f"{where}: {error}")

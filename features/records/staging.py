@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 import duckdb
 
+from features.errors import MappingError
 from features.records.files import RawTable
 from features.records.mapping import ColumnSource, Mapping, TableMapping
 from features.records.tables import SQL_TYPES, Column, Table
@@ -19,6 +21,8 @@ def start(con: duckdb.DuckDBPyConnection) -> None:
         """CREATE OR REPLACE TEMP TABLE broken (
             source VARCHAR, table_name VARCHAR, row_number BIGINT, column_name VARCHAR, reason VARCHAR)"""
     )
+    # It would lift what two computed columns share out of their TRY, and fail on the first bad row.
+    con.execute("SET disabled_optimizers = 'common_subexpressions'")
 
 
 def note_rejected(con: duckdb.DuckDBPyConnection, source: str, raw: RawTable) -> None:
@@ -37,11 +41,21 @@ def stage(con: duckdb.DuckDBPyConnection, mapping: Mapping, entry: TableMapping,
         for c in table.columns
     ]
     given = [f"{_given(form)} AS _has_{name}" for name, form in entry.columns.items()]
-    where = f"WHERE {entry.where}" if entry.where else ""
-    con.execute(
-        f"""CREATE OR REPLACE TEMP TABLE staged_{table.name} AS
-        SELECT _row, {", ".join(typed + given)} FROM {raw} {where}"""
-    )
+    failed = [f"{_failed(form)} AS _failed_{name}" for name, form in entry.columns.items()]
+    where = f"WHERE ({entry.where}\n)" if entry.where else ""
+    try:
+        con.execute(
+            f"""CREATE OR REPLACE TEMP TABLE staged_{table.name} AS
+            SELECT _row, {", ".join(typed + given + failed)} FROM {raw} {where}"""
+        )
+    except (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise MappingError(f"mapping {mapping.name!r}: {table.name} cannot be computed: {reason}.") from None
+    except duckdb.Error:  # its text may quote a value
+        raise MappingError(
+            f"mapping {mapping.name!r}: {table.name} cannot be computed from {source}; "
+            "check its formats, and that its where condition holds for every row (TRY_CAST instead of CAST)."
+        ) from None
     for column, condition, reason in _faults(entry):
         con.execute(
             f"""INSERT INTO broken SELECT ?, ?, _row, ?, ? FROM staged_{table.name} WHERE {condition}""",
@@ -49,7 +63,7 @@ def stage(con: duckdb.DuckDBPyConnection, mapping: Mapping, entry: TableMapping,
         )
 
 
-def unfold(con: duckdb.DuckDBPyConnection, entry: TableMapping, source: str) -> Iterator[str]:
+def unfold(con: duckdb.DuckDBPyConnection, entry: TableMapping, source: str, recorded_at: datetime) -> Iterator[str]:
     """Make ``incoming_<table>``: one row per state, in the order the practice learned them.
 
     A row of the file is stored whole or not at all: what one table finds
@@ -62,30 +76,28 @@ def unfold(con: duckdb.DuckDBPyConnection, entry: TableMapping, source: str) -> 
     """
     table = entry.table
     con.execute(
-        f"""CREATE OR REPLACE TEMP TABLE sound AS SELECT {", ".join(("_row", *table.column_names))}
+        f"""CREATE OR REPLACE TEMP TABLE sound AS
+        SELECT {", ".join(("_row", *table.column_names))}, {_learned_at(table)} AS learned_at
         FROM staged_{table.name}
-        WHERE _row NOT IN (SELECT row_number FROM broken WHERE source = ?)""",
-        [source],
+        WHERE _row NOT IN (SELECT row_number FROM broken WHERE source = $source)""",
+        {"source": source} | ({"moment": recorded_at} if table.name == "appointments" else {}),
     )
-    yield from _assume_status_times(con, table)
+    yield from _assumed_times(con, table)
     states = " UNION ALL ".join(_states(table))
     con.execute(
         f"""CREATE OR REPLACE TEMP TABLE incoming_{table.name} AS
         WITH states AS ({states}),
         hashed AS (SELECT *, {content_hash(table)} AS content FROM states),
         single AS (SELECT * FROM hashed
-                   QUALIFY row_number() OVER (PARTITION BY {table.key}, known_at ORDER BY step DESC, _row DESC) = 1),
-        changes AS (SELECT * FROM single
-                    QUALIFY lag(content) OVER (PARTITION BY {table.key} ORDER BY known_at)
-                            IS DISTINCT FROM content)
+                   QUALIFY row_number() OVER (PARTITION BY {table.key}, known_at ORDER BY step DESC, _row DESC) = 1)
         SELECT *, lead(known_at) OVER (PARTITION BY {table.key} ORDER BY known_at) IS NULL AS is_last
-        FROM changes"""
+        FROM single"""
     )
 
 
 def content_hash(table: Table) -> str:
     """SQL of a row's content: everything but the key and the moment it became known."""
-    clocks = {table.key, table.known_from if table.milestone is None else ""}
+    clocks = {table.key, table.known_from if table.milestone is None else table.milestone.known_at}
     return f"hash({', '.join(name for name in table.column_names if name not in clocks)})"
 
 
@@ -93,18 +105,18 @@ def _states(table: Table) -> Iterator[str]:
     columns = ", ".join(table.column_names)
     milestone = table.milestone
     if milestone is None:
-        yield f"SELECT _row, {columns}, {table.known_from} AS known_at, 0 AS step FROM sound"
+        yield f"SELECT _row, {columns}, {table.known_from} AS known_at, 0 AS step, false AS is_assumed FROM sound"
         return
     masked = ", ".join(
-        f"CASE WHEN {milestone.known_at} IS NULL THEN {name} ELSE {_until_then(table, name)} END AS {name}"
+        f"CASE WHEN learned_at IS NULL THEN {name} ELSE {_until_then(table, name)} END AS {name}"
         if name in milestone.columns
         else name
         for name in table.column_names
     )
-    yield f"SELECT _row, {masked}, {table.known_from} AS known_at, 0 AS step FROM sound"
+    yield f"SELECT _row, {masked}, {table.known_from} AS known_at, 0 AS step, false AS is_assumed FROM sound"
     yield (
-        f"SELECT _row, {columns}, {milestone.known_at} AS known_at, 1 AS step FROM sound "
-        f"WHERE {milestone.known_at} IS NOT NULL"
+        f"SELECT _row, {columns}, learned_at AS known_at, 1 AS step, {milestone.known_at} IS NULL AS is_assumed "
+        "FROM sound WHERE learned_at IS NOT NULL"
     )
 
 
@@ -113,17 +125,29 @@ def _until_then(table: Table, name: str) -> str:
     return f"CAST({_text(value) if value is not None else 'NULL'} AS {SQL_TYPES[table.column(name).type]})"
 
 
-def _assume_status_times(con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[str]:
-    """Give outcomes without a recorded time the latest honest bound: the end of the booked day (UTC + 1 day)."""
+def _learned_at(table: Table) -> str:
+    """SQL: when the row's milestone became known.
+
+    An outcome without a recorded time gets the latest honest bound: 24 hours
+    after the start, or the import that brought it, whichever came first.
+    """
+    if table.milestone is None:
+        return "NULL"
+    if table.name != "appointments":
+        return table.milestone.known_at
+    return f"""coalesce({table.milestone.known_at}, CASE WHEN status <> 'booked' THEN
+        greatest(booked_at, least(starts_at + INTERVAL 24 HOUR, $moment::TIMESTAMPTZ)) END)"""
+
+
+def _assumed_times(con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[str]:
     if table.name != "appointments":
         return
-    missing = "status NOT IN ('booked') AND status_known_at IS NULL"
-    count = con.execute(f"SELECT count(*) FROM sound WHERE {missing}").fetchall()[0][0]
+    assumed = "status_known_at IS NULL AND learned_at IS NOT NULL"
+    count = con.execute(f"SELECT count(*) FROM sound WHERE {assumed}").fetchall()[0][0]
     if count:
-        con.execute(f"UPDATE sound SET status_known_at = starts_at + INTERVAL 24 HOUR WHERE {missing}")
         yield (
-            f"{count:,} outcomes carry no time of recording; they count as known 24 hours after the start "
-            "of the appointment (for a day without a time: at the end of that day)."
+            f"{count:,} outcomes carry no time of recording; they count as known 24 hours after the start of the "
+            "appointment (for a day without a time: at the end of that day), or from this import on if that is earlier."
         )
 
 
@@ -153,15 +177,24 @@ def _raw(form: ColumnSource) -> str:
     if form.value is not None:
         return _text(form.value)
     if form.sql:
-        return f"({form.sql})"
+        return f"TRY({_computed(form)})"
     return f"nullif(trim({_name(form.column or '')}), '')"
 
 
 def _given(form: ColumnSource) -> str:
     """Whether the file holds anything for the column in this row."""
-    if form.column:
+    if form.column or form.sql:
         return f"({_raw(form)} IS NOT NULL)"
     return "true" if form.value is not None or form.age else "false"
+
+
+def _computed(form: ColumnSource) -> str:
+    return f"({form.sql}\n)"  # the line may end in a comment
+
+
+def _failed(form: ColumnSource) -> str:
+    """Whether computing the column fails in this row: a failure, unlike NULL, takes a struct around it along."""
+    return f"TRY(struct_pack(value := {_computed(form)})) IS NULL" if form.sql else "false"
 
 
 def _age(form: ColumnSource) -> str:
@@ -191,14 +224,18 @@ def _faults(entry: TableMapping) -> Iterator[tuple[str, str, str]]:
             allowed = ", ".join(_text(value) for value in column.values)
             yield name, f"{name} NOT IN ({allowed})", f"the value is none of {', '.join(column.values)}"
         else:
-            what = {"instant": "a date and time", "date": "a date"}.get(column.type, f"a {column.type}")
+            what = {"instant": "a date and time", "date": "a date", "integer": "a whole number"}.get(
+                column.type, f"a {column.type}"
+            )
             yield name, f"_has_{name} AND {name} IS NULL", f"the value cannot be read as {what}"
         for bound, sign in ((column.minimum, "<"), (column.maximum, ">")):
             if bound is not None:
                 word = "below" if sign == "<" else "above"
                 yield name, f"{name} {sign} {bound:g}", f"the value is {word} {bound:g}"
+        if form.sql:
+            yield name, f"_failed_{name}", "the value cannot be computed"
         if column.required:
-            empty = f"{name} IS NULL" + (f" AND NOT _has_{name}" if not column.values else "")
+            empty = f"{name} IS NULL AND NOT _has_{name} AND NOT _failed_{name}"
             yield name, empty, "a required value is missing"
     for rule in entry.table.rules:
         yield rule.column, f"NOT ({rule.sql})", rule.reason

@@ -8,6 +8,7 @@ table is rolled back by the next import.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,10 @@ QUARANTINE_COLUMNS: Mapping[str, str] = {
     "reason": "VARCHAR",
 }
 PERSONAL_TABLES = frozenset({"contact_details"})  # names and phones: for serving alone
+_NOT_IN_DELTA_PATHS = "[]^|%\\"
+# Delta's log would quote the smallest and largest name and phone of every file, and
+# would be tidied after a month, old versions with it.
+_KEPT_WHOLE_AND_QUIET = {"delta.dataSkippingNumIndexedCols": "0", "delta.enableExpiredLogCleanup": "false"}
 
 
 def columns_of(table: str) -> Mapping[str, str]:
@@ -68,8 +73,11 @@ class RecordStore:
         Raises
         ------
         StoreError
-            If another import is running.
+            If another import is running, or the folder's name is none that Delta can take.
         """
+        odd = sorted(set(self.root.absolute().as_posix()) & set(_NOT_IN_DELTA_PATHS))
+        if odd:
+            raise StoreError(f"{self.root} holds {' '.join(odd)}, which Delta tables cannot; set another REVISIT_DATA.")
         self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / "import.lock")
         try:
@@ -118,7 +126,8 @@ class RecordStore:
         for name, rows in changes.items():
             path = self.root / name
             self._drop_leftovers(path, versions.get(name))
-            write_deltalake(path, rows, mode="overwrite" if name in replaced else "append")
+            mode = "overwrite" if name in replaced else "append"
+            write_deltalake(path, rows, mode=mode, configuration=_KEPT_WHOLE_AND_QUIET)
             versions[name] = DeltaTable(path).version()
         fresh = self._manifest.with_suffix(".new")
         with fresh.open("w", encoding="utf-8") as stream:
@@ -130,18 +139,19 @@ class RecordStore:
 
     def _select(self, name: str, version: int | None) -> str:
         columns = columns_of(name)
-        if version is None:
-            empty = ", ".join(f"CAST(NULL AS {kind}) AS {column}" for column, kind in columns.items())
-            return f"SELECT {empty} WHERE false"
         path = self.root / name
         try:
-            files = DeltaTable(path, version=version).file_uris()
+            files = [] if version is None else DeltaTable(path, version=version).file_uris()
         except Exception as error:
             raise StoreError(
                 f"version {version} of table {name} cannot be opened in {path} ({type(error).__name__}). "
                 "Restore the folder from a backup, or import again into an empty REVISIT_DATA."
             ) from error
-        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+        if not files:
+            empty = ", ".join(f"CAST(NULL AS {kind}) AS {column}" for column, kind in columns.items())
+            return f"SELECT {empty} WHERE false"
+        names = [glob.escape(str(path / Path(file).name)) for file in files]  # Delta's own paths are URL-encoded
+        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in names)
         return f"SELECT {', '.join(columns)} FROM read_parquet([{listed}])"
 
     def _drop_leftovers(self, path: Path, version: int | None) -> None:

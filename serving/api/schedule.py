@@ -119,15 +119,11 @@ async def schedule(
     )
     await to_thread.run_sync(audit.record, web.engine, act)
     key = f"api {publication.publication_id} {found.clinic_id} {found.day} {say.code}"
-    content = web.published.answer(
-        key, lambda: _answer(found, publication, web.settings, say).model_dump_json()
-    )
+    content = web.published.answer(key, lambda: _answer(found, publication, web.settings, say).model_dump_json())
     return Response(content, media_type="application/json")
 
 
-def _answer(
-    found: DaySchedule, publication: Publication, settings: Settings, say: Language
-) -> ScheduleAnswer:
+def _answer(found: DaySchedule, publication: Publication, settings: Settings, say: Language) -> ScheduleAnswer:
     zone = settings.zone
     return ScheduleAnswer(
         clinic=found.clinic_id,
@@ -139,9 +135,7 @@ def _answer(
     )
 
 
-def _booking(
-    booking: Booking, score: Score | None, zone: ZoneInfo, limits: NoShow, say: Language
-) -> BookingAnswer:
+def _booking(booking: Booking, score: Score | None, zone: ZoneInfo, limits: NoShow, say: Language) -> BookingAnswer:
     risk = band(score.probability, limits.medium_risk, limits.high_risk) if score else None
     shown = chosen(score.reasons, risk) if score and risk else []
     return BookingAnswer(

@@ -31,9 +31,7 @@ _KNOWN = (
 _HINTS = {
     403: _("Nothing was changed."),
     404: _("The link may be old, or the address mistyped."),
-    500: _(
-        "Nothing you did was lost. Try again; if it stays, tell whoever runs Revisit the time it happened."
-    ),
+    500: _("Nothing you did was lost. Try again; if it stays, tell whoever runs Revisit the time it happened."),
 }
 
 

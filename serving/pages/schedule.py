@@ -153,9 +153,7 @@ def _page(request: Request, asked: Asked, board: Markup | None) -> SchedulePage:
         day=asked.day.isoformat(),
         clinic_id=asked.clinic_id,
         clinic_name=asked.overview.clinics.get(asked.clinic_id, ""),
-        clinics=tuple(
-            Choice(key, name, key == asked.clinic_id) for key, name in asked.overview.clinics.items()
-        ),
+        clinics=tuple(Choice(key, name, key == asked.clinic_id) for key, name in asked.overview.clinics.items()),
         previous=_day_link(request, asked, asked.day - timedelta(days=1), say.text(_("Previous day"))),
         next=_day_link(request, asked, asked.day + timedelta(days=1), say.text(_("Next day"))),
         today=_day_link(request, asked, here, say.text(_("Today"))),
@@ -186,9 +184,9 @@ def _warning(asked: Asked, say: Language, here: date) -> str:
     if publication is None or asked.day < here or now() - publication.as_of <= STALE_AFTER:
         return ""
     hours = round((now() - publication.as_of) / timedelta(hours=1))
-    return say.text(
-        _("These scores are %(hours)d hours old; newer bookings and replies are not in them.")
-    ) % {"hours": hours}
+    return say.text(_("These scores are %(hours)d hours old; newer bookings and replies are not in them.")) % {
+        "hours": hours
+    }
 
 
 def _day_link(request: Request, asked: Asked, day: date, label: str) -> Link:

@@ -106,9 +106,7 @@ async def switch_language(request: Request, code: str) -> Response:
     return response
 
 
-def _form(
-    request: Request, target: str, username: str = "", problem: str = "", status: int = 200
-) -> Response:
+def _form(request: Request, target: str, username: str = "", problem: str = "", status: int = 200) -> Response:
     web, say = web_of(request), language_of(request)
     token = request.cookies.get(web.options.form_cookie) or secrets.token_urlsafe(32)
     context = SignInPage(

@@ -41,9 +41,7 @@ def _create_accounts() -> None:
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("expires_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("token_hash", name="pk_user_sessions"),
-        sa.ForeignKeyConstraint(
-            ["username"], ["users.username"], name="fk_user_sessions_username", ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["username"], ["users.username"], name="fk_user_sessions_username", ondelete="CASCADE"),
     )
     op.create_index("ix_user_sessions_username", "user_sessions", ["username"])
     op.create_index("ix_user_sessions_expires_at", "user_sessions", ["expires_at"])
@@ -111,9 +109,7 @@ def _create_bookings() -> None:
         sa.Column("booked_at", INSTANT, nullable=False),
         sa.Column("published_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("appointment_id", name="pk_bookings"),
-        sa.ForeignKeyConstraint(
-            ["clinic_id"], ["clinics.clinic_id"], name="fk_bookings_clinic_id", ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["clinic_id"], ["clinics.clinic_id"], name="fk_bookings_clinic_id", ondelete="CASCADE"),
     )
     op.create_index("ix_bookings_clinic_id_starts_at", "bookings", ["clinic_id", "starts_at"])
 
