@@ -16,8 +16,9 @@ from hypothesis import settings as hypothesis_settings
 from features.duck import connect
 from features.records.landing import ImportReport, import_files
 from features.records.mapping import load_mapping
+from features.records.schema import SQL_TYPES
 from features.records.store import QUARANTINE, RecordStore
-from features.records.tables import SQL_TYPES, TABLES
+from features.records.tables import TABLES
 from features.settings import NoShow, Paths, Practice, Settings
 from features.simulator import PracticePlan, simulate, write_export
 

@@ -73,14 +73,13 @@ def test_names_and_phones_are_read_in_few_places() -> None:
 
 def test_features_are_built_from_tables_without_names() -> None:
     from features import schedule
-    from features.records.store import PERSONAL_TABLES
+    from features.records.tables import PERSONAL_TABLES
 
     assert PERSONAL_TABLES.isdisjoint(schedule.RECORDS)
 
 
 def test_names_and_phones_stay_in_personal_tables() -> None:
-    from features.records.store import PERSONAL_TABLES
-    from features.records.tables import TABLES
+    from features.records.tables import PERSONAL_TABLES, TABLES
 
     holders = {name for name, table in TABLES.items() if {"full_name", "phone"} & set(table.column_names)}
     assert holders == set(PERSONAL_TABLES)

@@ -21,8 +21,9 @@ import pyarrow as pa
 from features.duck import connect
 from features.errors import FileError, MappingError
 from features.records import staging
-from features.records.files import RawTable, load_delimited
+from features.records.files import RawTable
 from features.records.mapping import Mapping, TableMapping
+from features.records.sources import reader_for
 from features.records.store import QUARANTINE, QUARANTINE_COLUMNS, RecordStore, columns_of
 
 
@@ -161,15 +162,7 @@ def _load(
     for entry in mapping.tables:
         if entry.file == file:
             needed |= entry.reads
-    return load_delimited(
-        con,
-        path,
-        f"raw_{index}",
-        delimiter=mapping.delimiter,
-        encoding=mapping.encoding,
-        needed=sorted(needed),
-        scratch=scratch,
-    )
+    return reader_for(path)(con, path, f"raw_{index}", mapping, sorted(needed), scratch)
 
 
 def _compare(con: duckdb.DuckDBPyConnection, entry: TableMapping, recorded_at: datetime) -> TableReport:

@@ -24,7 +24,8 @@ import sqlglot
 from sqlglot import exp
 
 from features.errors import MappingError
-from features.records.tables import TABLES, Table
+from features.records.schema import Table
+from features.records.tables import TABLES
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,8 @@ def _table(name: str, given: Any, problems: list[str]) -> TableMapping | None:
     unknown = sorted(set(columns) - set(table.column_names))
     if unknown:
         problems.append(f"{name} has no column {', '.join(unknown)} (it has {', '.join(table.column_names)})")
-    missing = [c.name for c in table.columns if c.required and c.name not in columns]
+    keyed = {table.key} if table.key_of else set()
+    missing = [c.name for c in table.columns if c.required and c.name not in {*columns, *keyed}]
     if missing:
         problems.append(f"{name} needs a source for {', '.join(missing)}")
     problems.extend(f"{name}: unknown setting {key!r}" for key in entry if key not in {"columns", "file", "where"})

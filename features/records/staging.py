@@ -10,7 +10,7 @@ import duckdb
 from features.errors import MappingError
 from features.records.files import RawTable
 from features.records.mapping import ColumnSource, Mapping, TableMapping
-from features.records.tables import SQL_TYPES, Column, Table
+from features.records.schema import SQL_TYPES, Column, Milestone, Table
 
 OLDEST_AGE = 120
 
@@ -36,6 +36,9 @@ def stage(con: duckdb.DuckDBPyConnection, mapping: Mapping, entry: TableMapping,
     """Make ``staged_<table>``: ``_row`` plus every contract column, typed; list what breaks the contract."""
     table = entry.table
     mapped = {name: _expression(mapping, table.column(name), form) for name, form in entry.columns.items()}
+    if table.key not in mapped and table.key_of:
+        parts = ", ".join(f"CAST({mapped.get(name, 'NULL')} AS VARCHAR)" for name in table.key_of)
+        mapped[table.key] = f"concat_ws('|', {parts})"
     typed = [
         f"{mapped[c.name]} AS {c.name}" if c.name in mapped else f"CAST(NULL AS {SQL_TYPES[c.type]}) AS {c.name}"
         for c in table.columns
@@ -75,12 +78,13 @@ def unfold(con: duckdb.DuckDBPyConnection, entry: TableMapping, source: str, rec
         What had to be assumed, for the report.
     """
     table = entry.table
+    clocks = ", ".join(f"{clock} AS {name}" for name, clock in _clocks(table).items())
     con.execute(
         f"""CREATE OR REPLACE TEMP TABLE sound AS
-        SELECT {", ".join(("_row", *table.column_names))}, {_learned_at(table)} AS learned_at
+        SELECT {", ".join(("_row", *table.column_names))}, {clocks}
         FROM staged_{table.name}
         WHERE _row NOT IN (SELECT row_number FROM broken WHERE source = $source)""",
-        {"source": source} | ({"moment": recorded_at} if table.name == "appointments" else {}),
+        {"source": source} | ({"moment": recorded_at} if "$moment" in clocks else {}),
     )
     yield from _assumed_times(con, table)
     states = " UNION ALL ".join(_states(table))
@@ -96,59 +100,65 @@ def unfold(con: duckdb.DuckDBPyConnection, entry: TableMapping, source: str, rec
 
 
 def content_hash(table: Table) -> str:
-    """SQL of a row's content: everything but the key and the moment it became known."""
-    clocks = {table.key, table.known_from if table.milestone is None else table.milestone.known_at}
-    return f"hash({', '.join(name for name in table.column_names if name not in clocks)})"
+    """SQL of a row's content: everything but the key and the moments that may have been assumed."""
+    clocks = {milestone.known_at for milestone in table.milestones if milestone.known_default}
+    if not table.milestones or table.known_default:
+        clocks.add(table.known_from)
+    return f"hash({', '.join(name for name in table.column_names if name not in clocks | {table.key})})"
+
+
+def _clocks(table: Table) -> dict[str, str]:
+    """SQL of the moments at which a row (``known_0``) and its milestones (``known_1``, ...) became known.
+
+    A moment that the export does not give is the latest honest bound that the
+    contract names, or else the import's own.
+    """
+    clocks = {"known_0": f"coalesce({table.known_from}, {table.known_default or '$moment::TIMESTAMPTZ'})"}
+    for number, milestone in enumerate(table.milestones, start=1):
+        default = f", {milestone.known_default}" if milestone.known_default else ""
+        learned = f"coalesce({milestone.known_at}{default})"
+        clocks[f"known_{number}"] = f"CASE WHEN {learned} IS NOT NULL THEN greatest({learned}, {clocks['known_0']}) END"
+    return clocks
 
 
 def _states(table: Table) -> Iterator[str]:
-    columns = ", ".join(table.column_names)
-    milestone = table.milestone
-    if milestone is None:
-        yield f"SELECT _row, {columns}, {table.known_from} AS known_at, 0 AS step, false AS is_assumed FROM sound"
-        return
-    masked = ", ".join(
-        f"CASE WHEN learned_at IS NULL THEN {name} ELSE {_until_then(table, name)} END AS {name}"
-        if name in milestone.columns
-        else name
-        for name in table.column_names
-    )
-    yield f"SELECT _row, {masked}, {table.known_from} AS known_at, 0 AS step, false AS is_assumed FROM sound"
-    yield (
-        f"SELECT _row, {columns}, learned_at AS known_at, 1 AS step, {milestone.known_at} IS NULL AS is_assumed "
-        "FROM sound WHERE learned_at IS NOT NULL"
-    )
+    """SQL of the row as known at first, and as known from each milestone on."""
+    numbers = range(len(table.milestones) + 1)
+    for step in numbers:
+        now = f"known_{step}"
+        shown = {name: name for name in table.column_names}
+        for number, milestone in enumerate(table.milestones, start=1):
+            reached = "true" if number == step else f"known_{number} IS NULL OR known_{number} <= {now}"
+            for name in milestone.columns:
+                shown[name] = f"CASE WHEN {reached} THEN {name} ELSE {_until_then(table, milestone, name)} END"
+        clock = table.known_from if step == 0 else table.milestones[step - 1].known_at
+        yield (
+            f"SELECT _row, {', '.join(f'{sql} AS {name}' for name, sql in shown.items())}, {now} AS known_at, "
+            f"{step} AS step, {clock} IS NULL AS is_assumed FROM sound WHERE {now} IS NOT NULL"
+        )
 
 
-def _until_then(table: Table, name: str) -> str:
-    value = table.milestone.until_then.get(name) if table.milestone else None
-    return f"CAST({_text(value) if value is not None else 'NULL'} AS {SQL_TYPES[table.column(name).type]})"
-
-
-def _learned_at(table: Table) -> str:
-    """SQL: when the row's milestone became known.
-
-    An outcome without a recorded time gets the latest honest bound: 24 hours
-    after the start, or the import that brought it, whichever came first.
-    """
-    if table.milestone is None:
-        return "NULL"
-    if table.name != "appointments":
-        return table.milestone.known_at
-    return f"""coalesce({table.milestone.known_at}, CASE WHEN status <> 'booked' THEN
-        greatest(booked_at, least(starts_at + INTERVAL 24 HOUR, $moment::TIMESTAMPTZ)) END)"""
+def _until_then(table: Table, milestone: Milestone, name: str) -> str:
+    value = milestone.until_then.get(name)
+    return f"CAST({'NULL' if value is None else _text(value)} AS {SQL_TYPES[table.column(name).type]})"
 
 
 def _assumed_times(con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[str]:
-    if table.name != "appointments":
-        return
-    assumed = "status_known_at IS NULL AND learned_at IS NOT NULL"
-    count = con.execute(f"SELECT count(*) FROM sound WHERE {assumed}").fetchall()[0][0]
-    if count:
-        yield (
-            f"{count:,} outcomes carry no time of recording; they count as known 24 hours after the start of the "
-            "appointment (for a day without a time: at the end of that day), or from this import on if that is earlier."
-        )
+    """Say how many moments were assumed, and how."""
+    first = con.execute(f"SELECT count(*) FROM sound WHERE {table.known_from} IS NULL").fetchall()[0][0]
+    if first and not table.known_default:
+        yield f"{first:,} rows of {table.name} do not say since when they are known; they count from this import on."
+    for number, milestone in enumerate(table.milestones, start=1):
+        assumed = f"{milestone.known_at} IS NULL AND known_{number} IS NOT NULL"
+        count = con.execute(f"SELECT count(*) FROM sound WHERE {assumed}").fetchall()[0][0]
+        if count and table.name == "appointments":
+            yield (
+                f"{count:,} outcomes carry no time of recording; they count as known 24 hours after the start of the "
+                "appointment (for a day without a time: at the end of that day), or from this import on if that is "
+                "earlier."
+            )
+        elif count:
+            yield f"{count:,} rows of {table.name} do not give {milestone.known_at}; its latest bound was taken."
 
 
 def _expression(mapping: Mapping, column: Column, form: ColumnSource) -> str:

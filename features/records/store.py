@@ -21,7 +21,8 @@ from deltalake import DeltaTable, write_deltalake
 from filelock import FileLock, Timeout
 
 from features.errors import StoreError
-from features.records.tables import SQL_TYPES, TABLES
+from features.records.schema import SQL_TYPES
+from features.records.tables import TABLES
 
 KEPT_COLUMNS: Mapping[str, str] = {"known_at": "TIMESTAMPTZ", "recorded_at": "TIMESTAMPTZ"}
 QUARANTINE = "quarantine"
@@ -32,7 +33,6 @@ QUARANTINE_COLUMNS: Mapping[str, str] = {
     "column_name": "VARCHAR",
     "reason": "VARCHAR",
 }
-PERSONAL_TABLES = frozenset({"contact_details"})  # names and phones: for serving alone
 _NOT_IN_DELTA_PATHS = "[]^|%\\"
 # Delta's log would quote the smallest and largest name and phone of every file, and
 # would be tidied after a month, old versions with it.

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from features.records.tables import TABLES, Table
+from features.records.schema import Table
+from features.records.tables import TABLES
 from features.simulator.practice import SimulatedPractice
 
 INSTANT = "%Y-%m-%d %H:%M:%S"
