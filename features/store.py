@@ -209,6 +209,7 @@ def write_online(settings: Settings, store: FeatureStore, now: datetime) -> pd.D
             f"""SELECT f.* FROM read_parquet('{_quoted(target)}') f
             JOIN appointments_states b ON b.appointment_id = f.appointment_id AND {known("b", "$now")}
             WHERE b.status = 'booked' AND f.as_of <= $now AND b.starts_at > $now - INTERVAL 1 DAY
+              AND (f.moment = '{schedule.BOOKING}' OR f.as_of >= b.known_at) -- no evening of an earlier date
             QUALIFY row_number() OVER (PARTITION BY f.appointment_id ORDER BY f.as_of DESC) = 1
             ORDER BY f.appointment_id""",
             {"now": now},

@@ -8,6 +8,7 @@ calls `training`.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
@@ -20,6 +21,32 @@ from serving.clock import now
 
 if TYPE_CHECKING:
     from features.settings import Settings
+
+
+# Libraries whose remarks are about their own insides; a user could do nothing about them.
+_TALKATIVE = ("feast", "ibis", "mlflow")
+
+
+def _quiet() -> None:
+    """Leave the screen to our own lines: no remarks of MLflow, Feast and Ibis, no beacons, no progress bars.
+
+    They are told before they are imported. Their warnings are dropped where
+    they would be shown, because Feast sets filters of its own over any of ours.
+    """
+    for name, value in (
+        ("BENTOML_DO_NOT_TRACK", "true"),
+        ("MLFLOW_DISABLE_TELEMETRY", "true"),
+        ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
+        ("MLFLOW_LOGGING_LEVEL", "ERROR"),
+    ):
+        os.environ.setdefault(name, value)
+    show = warnings.showwarning
+
+    def show_ours(message: Warning | str, category: type[Warning], filename: str, *rest: Any, **more: Any) -> None:
+        if not any(part in _TALKATIVE for part in Path(filename).parts):
+            show(message, category, filename, *rest, **more)
+
+    warnings.showwarning = show_ours
 
 
 def _settings() -> Settings:
@@ -48,8 +75,7 @@ def _friendly(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.version_option(package_name="revisit")
 def main() -> None:
     """Revisit (复诊): whom a clinic is about to lose, and whom to call first."""
-    for name in ("BENTOML_DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
-        os.environ.setdefault(name, "true")
+    _quiet()
 
 
 @main.command("import")
@@ -149,7 +175,7 @@ def score() -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=3000, show_default=True)
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
 @_friendly
 def serve(host: str, port: int) -> None:
     """Serve the pages and the API with BentoML."""
@@ -194,7 +220,7 @@ def add_user(username: str, role: str, name: str | None, password: str) -> None:
 @click.option("--patients", default=3000, show_default=True)
 @click.option("--years", default=4, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=3000, show_default=True)
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--serve/--no-serve", "is_served", default=True, help="Stop after the data is ready.")
 @_friendly
 def demo(patients: int, years: int, host: str, port: int, is_served: bool) -> None:

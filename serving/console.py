@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ def print_import(report: ImportReport) -> None:
         faults.add_column("reason")
         faults.add_column("rows", justify="right")
         for reason, count in report.quarantined.items():
-            faults.add_row(reason, f"{count:,}")
+            faults.add_row(escape(reason), f"{count:,}")
         console.print(faults)
     else:
         console.print("no row quarantined")
     for note in report.notes:
-        console.print(f"note: {note}")
+        console.print(f"note: {escape(note)}")
     if not report.has_changes:
         console.print("nothing new: the records are as they were")
 
@@ -70,7 +71,7 @@ def print_status(status: Status) -> None:
     for name in ("", "what", "how much", "when", "age"):
         table.add_column(name, justify="right" if name == "how much" else "left")
     for line in status.lines:
-        table.add_row(line.step, line.what, line.how_much, line.when, line.age)
+        table.add_row(line.step, escape(line.what), line.how_much, line.when, line.age)
     console.print(table)
     for advice in status.advice:
-        console.print(f"next: {advice}")
+        console.print(f"next: {escape(advice)}")

@@ -18,7 +18,7 @@ _BY_BAND: dict[Band, Action] = {"high": "confirm_by_phone", "medium": "send_remi
 
 
 def band(probability: float, medium: float, high: float) -> Band:
-    """Name the band of a probability; a threshold belongs to the band above it.
+    """Name the band of a probability as pages show it, in whole percent; a threshold belongs to the band above it.
 
     Parameters
     ----------
@@ -29,12 +29,13 @@ def band(probability: float, medium: float, high: float) -> Band:
 
     Examples
     --------
-    >>> band(0.15, 0.15, 0.30), band(0.299, 0.15, 0.30), band(0.30, 0.15, 0.30)
+    >>> band(0.146, 0.15, 0.30), band(0.294, 0.15, 0.30), band(0.30, 0.15, 0.30)
     ('medium', 'medium', 'high')
     """
-    if probability >= high:
+    shown = round(probability, 2)
+    if shown >= high:
         return "high"
-    return "medium" if probability >= medium else "low"
+    return "medium" if shown >= medium else "low"
 
 
 def is_open(booking: Booking) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -24,8 +25,8 @@ from features.store import build, last_build, register
 from serving import db
 from serving.auth import AccountError, create_user
 from serving.console import console
-from serving.models import newest_runs
-from serving.running import start_service, wait, wait_until_ready
+from serving.models import find_champion, newest_runs
+from serving.running import must_be_free, service, wait, wait_until_ready
 from serving.schedule import read_publication
 from serving.scoring import score
 
@@ -72,6 +73,8 @@ def run_demo(settings: Settings, demo: Demo, train: Step, now: datetime) -> int:
         If the data folder holds records that no demo made.
     """
     _must_be_a_demo(settings, demo)
+    if demo.is_served:
+        must_be_free(demo.host, demo.port)
     steps: list[tuple[str, Callable[[], str]]] = [
         ("simulate a practice and import it", lambda: _records(settings, demo, now)),
         ("build features and register them in Feast", lambda: _features(settings, now)),
@@ -81,13 +84,15 @@ def run_demo(settings: Settings, demo: Demo, train: Step, now: datetime) -> int:
     ]
     begun = time.monotonic()
     _run(steps)
-    console.print(f"ready after {time.monotonic() - begun:.0f} s, records and models in {settings.paths.data}")
+    console.print(
+        f"ready after {time.monotonic() - begun:.0f} s, records and models in", escape(str(settings.paths.data))
+    )
     if not demo.is_served:
         return 0
-    process = start_service(settings, demo.host, demo.port, is_demo=True)
-    wait_until_ready(process, demo.host, demo.port)
-    _invite(settings, demo)
-    return wait(process)
+    with service(settings, demo.host, demo.port, is_demo=True) as process:
+        wait_until_ready(process, demo.host, demo.port)
+        _invite(settings, demo)
+        return wait(process)
 
 
 def _run(steps: list[tuple[str, Callable[[], str]]]) -> None:
@@ -119,9 +124,6 @@ def _records(settings: Settings, demo: Demo, now: datetime) -> str:
     records, folder = RecordStore(settings.paths.records), settings.paths.data / "demo"
     if records.versions():
         return "already there"
-    marker = _marker(settings)
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.write_text(json.dumps(_size(demo)))
     plan = PracticePlan(
         now=now,
         patients=demo.patients,
@@ -130,6 +132,9 @@ def _records(settings: Settings, demo: Demo, now: datetime) -> str:
         time_zone=settings.practice.time_zone,
         language="zh" if settings.practice.language == "zh" else "en",
     )
+    marker = _marker(settings)
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(json.dumps(_size(demo)))
     write_export(simulate(plan), folder)
     report = import_files(records, folder, load_mapping(folder / "mapping.toml"), now)
     return ", ".join(f"{table.stored:,} {table.table.replace('_', ' ')}" for table in report.tables)
@@ -157,7 +162,11 @@ def _publication(settings: Settings, now: datetime) -> str:
     engine = db.engine(settings.application_database)
     db.upgrade(engine)
     publication = read_publication(engine)
-    if publication and _is_today(settings, publication.as_of.isoformat(), now) and publication.model_versions:
+    champions = {name: find_champion(settings, contract) for name, contract in CONTRACTS.items()}
+    in_use = {(name, version.number) for name, version in champions.items() if version}
+    used = set(publication.model_versions.items()) if publication else set()
+    is_by_champions = used <= in_use and bool(used) == bool(in_use)
+    if publication and is_by_champions and _is_today(settings, publication.as_of.isoformat(), now):
         return f"{publication.booking_count:,} bookings already there"
     report = score(settings, now)
     return f"{report.bookings:,} bookings, {sum(report.scored.values()):,} scored"
@@ -178,7 +187,7 @@ def _invite(settings: Settings, demo: Demo) -> None:
             "Look at: today's schedule, sorted by risk; the reasons beside each flag; tomorrow, and a day\n"
             "next week (scored when booked, the evening before not yet due); 中文 in the top corner;\n"
             "a narrow window. The models: mlflow ui --backend-store-uri "
-            f"{settings.paths.tracking_uri}\n\nCtrl-C ends the demo; what was built stays.",
+            f"{escape(settings.paths.tracking_uri)}\n\nCtrl-C ends the demo; what was built stays.",
             title="Revisit 复诊 is running",
             border_style="green",
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION = "champion"
+_NO_SUCH_ALIAS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow: no such model; no such alias
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,9 @@ class Champion:
         """
         ordered = features[list(self.contract.feature_names)]
         answer: pd.DataFrame = self.model.predict(ordered, params={"explain": True}).set_index(features.index)
-        odds = np.exp(shift) * answer["probability"] / (1 - answer["probability"])
-        return answer.assign(probability=odds / (1 + odds), base=answer["base"] + shift)
+        answer["base"] += shift
+        log_odds = answer.drop(columns="probability").sum(axis=1)
+        return answer.assign(probability=1 / (1 + np.exp(-log_odds)))
 
 
 def find_champion(settings: Settings, contract: ModelContract) -> Version | None:
@@ -123,12 +125,17 @@ def _find(settings: Settings, contract: ModelContract, alias: str) -> Version | 
 
     if not (settings.paths.mlruns / "mlflow.db").exists():
         return None
-    client = _client(settings)
     try:
+        client = _client(settings)
         found = client.get_model_version_by_alias(contract.name, alias)
-    except MlflowException:
-        return None
-    run = client.get_run(found.run_id).data
+        run = client.get_run(found.run_id).data
+    except Exception as error:
+        if isinstance(error, MlflowException) and error.error_code in _NO_SUCH_ALIAS:
+            return None
+        raise ModelError(
+            f"the model registry {settings.paths.mlruns} cannot be read ({type(error).__name__}); "
+            "restore it, or remove the folder and train again: revisit train."
+        ) from error
     return Version(
         number=str(found.version),
         fingerprint=found.tags.get("fingerprint", ""),

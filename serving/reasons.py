@@ -85,6 +85,11 @@ def _attendance(values: _Values, say: Language) -> str:
     return say.text("Came to %(attended)d of %(past)d earlier visits") % {"attended": attended, "past": past}
 
 
+def _short_record(values: _Values, say: Language) -> str:
+    past = _whole(values, "past")
+    return say.count("%(n)d earlier visit so far", "%(n)d earlier visits so far", past) % {"n": past}
+
+
 def _new_patient(_values: _Values, say: Language) -> str:
     return say.text("No earlier visit here")
 
@@ -144,6 +149,7 @@ SENTENCES: Mapping[str, Callable[[_Values, Language], str]] = {
     "lead_time": _lead_time,
     "missed_visits": _missed_visits,
     "attendance": _attendance,
+    "short_record": _short_record,
     "new_patient": _new_patient,
     "last_visit": _last_visit,
     "same_day_visits": _same_day_visits,

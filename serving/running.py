@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from features.errors import StoreError
 from features.settings import Settings
@@ -15,6 +19,26 @@ from serving import db
 
 SERVICE = "serving.service:Revisit"
 START_SECONDS = 60
+END_SECONDS = 15
+
+
+def must_be_free(host: str, port: int) -> None:
+    """Make sure that the service can listen there.
+
+    Raises
+    ------
+    StoreError
+        If it cannot.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except OSError as error:
+        raise StoreError(
+            f"cannot listen on {host}, port {port} ({error.strerror}); name another with --port."
+        ) from None
 
 
 def start_service(settings: Settings, host: str, port: int, *, is_demo: bool = False) -> subprocess.Popen[bytes]:
@@ -34,6 +58,7 @@ def start_service(settings: Settings, host: str, port: int, *, is_demo: bool = F
     subprocess.Popen
         Started, not yet ready; `wait_until_ready` waits.
     """
+    must_be_free(host, port)
     db.upgrade(db.engine(settings.application_database))
     environment = os.environ | {
         "REVISIT_DATA": str(settings.paths.data),
@@ -66,20 +91,52 @@ def wait_until_ready(process: subprocess.Popen[bytes], host: str, port: int) -> 
                     return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    process.terminate()
     raise StoreError(f"the service did not answer on {host}:{port} within {START_SECONDS} seconds.")
 
 
 def run_service(settings: Settings, host: str, port: int) -> int:
     """Start the service and stay until it ends; return its exit code."""
-    return wait(start_service(settings, host, port))
+    with service(settings, host, port) as process:
+        return wait(process)
 
 
 def wait(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the service; an interrupt ends it in an orderly way."""
+    """Wait for the service and return its exit code; an interrupt is how it is meant to end."""
     try:
         return process.wait()
     except KeyboardInterrupt:
-        process.terminate()
-        process.wait(timeout=15)
         return 0
+
+
+@contextmanager
+def service(settings: Settings, host: str, port: int, *, is_demo: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the service for as long as the block lasts: whatever ends the command ends it too.
+
+    Parameters
+    ----------
+    settings, host, port, is_demo
+        As for `start_service`.
+
+    Yields
+    ------
+    subprocess.Popen
+        Started, not yet ready.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a request to end is an interrupt
+    try:
+        process = start_service(settings, host, port, is_demo=is_demo)
+        try:
+            yield process
+        finally:
+            _end(process)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -13,10 +13,11 @@ import pandas as pd
 from features.as_of import attach_states, known
 from features.contracts import CONTRACTS, ModelContract
 from features.duck import connect
+from features.labels import attach_no_show
 from features.level import level_shift
 from features.records.store import RecordStore
 from features.settings import Settings
-from features.store import read_online, register, training_set, write_online
+from features.store import last_build, read_online, register, training_set, write_online
 from serving import db
 from serving.explaining import reasons
 from serving.models import Champion, load_champion
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 DAYS_SHOWN_BACK = 7
+DAYS_OF_CLINIC_SHARE = 90  # as the feature of the clinic's level counts
 
 
 @dataclass(frozen=True)
@@ -72,15 +74,17 @@ def score(settings: Settings, now: datetime) -> ScoringReport:
     store = register(settings)
     ahead = write_online(settings, store, now)
     bookings = _bookings(settings, now)
-    lines = {booking.appointment_id: booking.service_line for booking in bookings}
+    by_id = {booking.appointment_id: booking for booking in bookings}
+    shares = _clinic_shares(settings, now)
     scores: list[Score] = []
     for name, contract in CONTRACTS.items():
-        due = ahead[(ahead["moment"] == contract.moment) & ahead["appointment_id"].isin(set(lines))]
+        due = ahead[(ahead["moment"] == contract.moment) & ahead["appointment_id"].isin(set(by_id))]
         champion = champions[name]
         if champion is not None and len(due):
             features = read_online(store, contract, due["appointment_id"].tolist())
             shift = _level(settings, store, champion, now)
-            scores += _scores(champion, features, shift, due.set_index("appointment_id")["as_of"], lines, now)
+            as_of = due.set_index("appointment_id")["as_of"]
+            scores += _scores(champion, features, shift, as_of, by_id, shares, now)
     engine = db.engine(settings.application_database)
     db.upgrade(engine)
     clinics = {booking.clinic_id: booking.clinic_id for booking in bookings}
@@ -94,9 +98,9 @@ def score(settings: Settings, now: datetime) -> ScoringReport:
 
 def _level(settings: Settings, store: FeatureStore, champion: Champion, now: datetime) -> float:
     """How far outcomes have run from the champion's predictions since it was trained."""
-    versions = RecordStore(settings.paths.records).versions()
-    examples = training_set(settings, store, champion.contract, now, versions)
-    since = examples[examples["label_known_at"] > pd.Timestamp(champion.version.trained_until)]
+    build = last_build(settings)  # newer records have no features yet
+    examples = training_set(settings, store, champion.contract, now, build.records if build else {})
+    since = examples[examples["label_known_at"] >= pd.Timestamp(champion.version.trained_until)]
     if since.empty:
         return 0.0
     shift = level_shift(
@@ -113,13 +117,15 @@ def _scores(
     features: pd.DataFrame,
     shift: float,
     as_of: pd.Series,
-    lines: dict[str, str | None],
+    bookings: Mapping[str, Booking],
+    clinic_shares: Mapping[str, float],
     now: datetime,
 ) -> Iterator[Score]:
     contract: ModelContract = champion.contract
     answers = champion.score(features, shift)
     for key in features.index:
-        part, row = answers.loc[key], features.loc[key]
+        part, row, booking = answers.loc[key], features.loc[key], bookings[key]
+        share = clinic_shares.get(booking.clinic_id)
         yield Score(
             appointment_id=key,
             contract=contract.name,
@@ -128,8 +134,24 @@ def _scores(
             model_version=champion.version.number,
             as_of=as_of[key].to_pydatetime(),
             scored_at=now,
-            reasons=reasons(contract, row.to_dict(), part.to_dict(), lines[key]),
+            reasons=reasons(contract, row.to_dict(), part.to_dict(), booking.service_line, share),
         )
+
+
+def _clinic_shares(settings: Settings, now: datetime) -> dict[str, float]:
+    """Share of each clinic's visits that were missed, of those whose outcome became known lately."""
+    with connect() as con:
+        RecordStore(settings.paths.records).attach(con, ["appointments"])
+        attach_states(con, "appointments")
+        attach_no_show(con, now)
+        found = con.execute(
+            f"""SELECT b.clinic_id, avg(l.label)
+            FROM no_show_label l
+            JOIN appointments_states b ON b.appointment_id = l.appointment_id AND {known("b", "$now")}
+            WHERE l.label_known_at >= $since GROUP BY b.clinic_id""",
+            {"now": now, "since": now - timedelta(days=DAYS_OF_CLINIC_SHARE)},
+        )
+        return dict(found.fetchall())
 
 
 def _bookings(settings: Settings, now: datetime) -> list[Booking]:

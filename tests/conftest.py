@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck
@@ -20,7 +26,7 @@ from features.records.schema import SQL_TYPES
 from features.records.store import QUARANTINE, RecordStore
 from features.records.tables import TABLES
 from features.settings import NoShow, Paths, Practice, Settings
-from features.simulator import PracticePlan, simulate, write_export
+from features.simulator import PracticePlan, SimulatedPractice, simulate, write_export
 
 NOW = datetime(2026, 11, 17, 1, 30, tzinfo=UTC)  # a Tuesday, half past nine in Shanghai
 
@@ -130,3 +136,70 @@ def small_practice(tmp_path_factory: pytest.TempPathFactory) -> PracticeFolder:
     import_files(practice.store, export, load_mapping(export / "mapping.toml"), NOW)
     build(practice.settings, NOW)
     return practice
+
+
+MARKER = "Zqmarker"  # part of every name and phone of the trained practice
+
+
+@dataclass
+class TrainedPractice:
+    """A simulated practice that went from export to registered models; all it printed and logged is in `said`."""
+
+    folder: PracticeFolder
+    simulated: SimulatedPractice
+    said: io.StringIO
+    trainings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        return self.folder.settings
+
+    def examples(self, name: str) -> pd.DataFrame:
+        """Examples of a contract, as its training read them."""
+        from features.contracts import CONTRACTS
+        from features.store import last_build, open_feast, training_set
+
+        store, built = open_feast(self.settings), last_build(self.settings)
+        assert built is not None
+        return training_set(self.settings, store, CONTRACTS[name], NOW, built.records)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Keep what is printed and logged, at every level."""
+        ear, root = logging.StreamHandler(self.said), logging.getLogger()
+        level = root.level
+        root.addHandler(ear)
+        root.setLevel(logging.DEBUG)
+        try:
+            with redirect_stdout(self.said), redirect_stderr(self.said):
+                yield
+        finally:
+            root.removeHandler(ear)
+            root.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def trained_practice(tmp_path_factory: pytest.TempPathFactory) -> TrainedPractice:
+    """800 simulated patients, 3 years: imported, built, trained; both models beat the rules on this seed."""
+    from features.contracts import CONTRACTS
+    from features.store import build, register
+    from serving.console import print_import, print_training
+    from training.no_show import train
+
+    root = tmp_path_factory.mktemp("trained")
+    made = TrainedPractice(
+        PracticeFolder(root), simulate(PracticePlan(now=NOW, patients=800, years=3, seed=3)), io.StringIO()
+    )
+    contacts = made.simulated.tables["contact_details"]
+    contacts["full_name"] = MARKER + " " + contacts["patient_id"]
+    contacts["phone"] = "+86-000-" + MARKER + "-" + contacts["patient_id"].str[1:]
+    write_export(made.simulated, root / "export")
+    with made.listening():
+        mapping = load_mapping(root / "export" / "mapping.toml")
+        print_import(import_files(made.folder.store, root / "export", mapping, NOW))
+        build(made.settings, NOW)
+        register(made.settings)
+        for name, contract in CONTRACTS.items():
+            made.trainings[name] = train(made.settings, contract, NOW)
+            print_training(made.trainings[name])
+    return made

@@ -65,6 +65,7 @@ def test_a_booking_without_score_says_so() -> None:
         ("missed_visits", {"missed": 1, "past": 1}, "Missed the only earlier visit", "此前唯一一次就诊爽约"),
         ("attendance", {"attended": 7, "past": 7}, "Came to all 7 earlier visits", "此前 7 次就诊全部到店"),
         ("attendance", {"attended": 6, "past": 7}, "Came to 6 of 7 earlier visits", "此前 7 次就诊到店 6 次"),
+        ("short_record", {"past": 1}, "1 earlier visit so far", "此前共就诊 1 次"),
         ("new_patient", {}, "No earlier visit here", "首次来本店就诊"),
         ("last_visit", {"days": 210}, "Last visit 210 days ago", "上次就诊在 210 天前"),
         ("same_day_visits", {"bookings": 2}, "2 other bookings that day", "当天另有 2 个预约"),

@@ -25,10 +25,11 @@ from training.metrics import Floats
 
 KNOTS, COARSE_KNOTS = 5, 4
 LOGISTIC_PENALTY = 0.003  # scikit-learn's C: smaller is stronger
+# What a product adds to a score is counted to its first: the one that is never shown as a reason, if either is.
 PRODUCTS = (
     ("days_until_visit", "is_reminder_outage"),
-    ("days_until_visit", "years_since_birth"),
-    ("days_since_booking", "years_since_birth"),
+    ("years_since_birth", "days_until_visit"),
+    ("years_since_birth", "days_since_booking"),
     ("years_since_birth", "is_female"),
     ("booking_hour", "is_booked_same_day"),
     ("years_since_birth", "is_booked_same_day"),
@@ -116,7 +117,8 @@ def fit_booster(frame: pd.DataFrame, label: Floats, features: Sequence[Feature],
 def _treatment(feature: Feature, knots: int = KNOTS) -> BaseEstimator:
     """How a feature enters the regression, by its unit."""
     if feature.unit == "weekday":
-        return OneHotEncoder(drop="first", handle_unknown="ignore", sparse_output=False)
+        every = [np.arange(7.0)]  # a make-up workday may be the first Sunday that is seen
+        return OneHotEncoder(categories=every, drop="first", handle_unknown="ignore", sparse_output=False)
     filled = SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
     if feature.unit in ("flag", "log ratio"):
         return filled

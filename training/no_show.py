@@ -30,6 +30,8 @@ WEIGHT = 0.5  # of the booster; on no public set was another weight surely bette
 FEWEST_EXAMPLES = 300
 FEWEST_MISSED = 30
 MUST_BEAT = (PriorRule.name, PastRateRule.name)
+HONEST_RATIO = (0.9, 1.1)  # misses observed over expected, between which a model counts as calibrated
+LEAK_ALARM = 0.85  # no honest no-show model on a practice's own history is known above it
 SEED = 7
 
 
@@ -60,11 +62,19 @@ class Evaluation:
     @property
     def failures(self) -> tuple[str, ...]:
         """Why the model may not be used; empty if it may."""
-        return tuple(
+        beaten_by = [
             f"not surely better than {rule} on log loss (95 % from {c.lower:+.4f} to {c.upper:+.4f})"
             for rule in MUST_BEAT
             if not (c := self.comparisons[rule]["log_loss"]).is_better
-        )
+        ]
+        ratio = self.scores["model"]["observed_to_expected"]
+        spread = np.exp(1.96 / np.sqrt(self.label.sum()))  # of a count of misses, relative
+        low, high = HONEST_RATIO
+        if ratio * spread < low or ratio / spread > high:
+            beaten_by.append(f"misses observed over expected are {ratio:.2f}, surely outside {low} to {high}")
+        if self.scores["model"]["auc"] > LEAK_ALARM:
+            beaten_by.append(f"AUC {self.scores['model']['auc']:.3f} is above {LEAK_ALARM}: look for a leak")
+        return tuple(beaten_by)
 
 
 @dataclass(frozen=True)

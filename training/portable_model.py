@@ -108,8 +108,14 @@ class Blend:
         return parts, np.full(len(ordered), regression.intercept_[0])
 
     def _origin(self, column: str) -> int:
-        """Position of the feature that a column comes from: ``<feature>__...``, or ``<first>*<second>__...``."""
-        return self.columns.index(column.split("__")[0].split("*")[0])
+        """Position of the feature that a column comes from; a product belongs to its first.
+
+        Columns are called ``<feature>__...``, and those made for a product
+        ``<first>*<second>__<first>__...``, ``<first>*<second>__<second>__...``
+        or ``<first>*<second>__<first>__... <second>__...``.
+        """
+        part, rest = column.split("__", maxsplit=1)
+        return self.columns.index(rest.split("__")[0] if "*" in part else part)
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write the parts into `folder` and name them, for MLflow's ``artifacts``."""
@@ -160,7 +166,7 @@ class PortableModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """
         answer = pd.DataFrame({"probability": self.blend.predict(model_input)}, index=model_input.index)
         if params and params.get("explain"):
-            answer = answer.join(self.blend.contributions(model_input))
+            answer = pd.concat([answer, self.blend.contributions(model_input)], axis=1)
         return answer
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before mlflow is imported: it looks hosts up
+os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # or it copies the lock file into every model
 
 import mlflow
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
@@ -104,15 +107,21 @@ def log_version(
             artifacts=model.save(Path(folder) / "model"),
             signature=_signature(contract),
             pip_requirements=list(REQUIREMENTS),
-            registered_model_name=contract.name,
         )
-    version = int(info.registered_model_version)
-    for key, value in (("fingerprint", contract.fingerprint), ("question", contract.question)):
-        client.set_model_version_tag(contract.name, str(version), key, value)
-    client.set_registered_model_alias(contract.name, CHALLENGER, str(version))
+    version = _register(client, contract, info.model_id, run.info.run_id)
+    client.set_registered_model_alias(contract.name, CHALLENGER, version)
     if is_promoted:
-        client.set_registered_model_alias(contract.name, CHAMPION, str(version))
-    return Registered(contract.name, version, run.info.run_id, is_promoted)
+        client.set_registered_model_alias(contract.name, CHAMPION, version)
+    return Registered(contract.name, int(version), run.info.run_id, is_promoted)
+
+
+def _register(client: mlflow.MlflowClient, contract: ModelContract, model_id: str, run_id: str) -> str:
+    """Make a logged model the newest version of its contract, without MLflow's own lines on the screen."""
+    with suppress(MlflowException):  # it is there from an earlier training
+        client.create_registered_model(contract.name)
+    tags = {"fingerprint": contract.fingerprint, "question": contract.question}
+    made = client.create_model_version(contract.name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id)
+    return str(made.version)
 
 
 def _signature(contract: ModelContract) -> ModelSignature:
