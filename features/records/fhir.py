@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from features.errors import FileError
 from features.records import fhir_resources as flat
-from features.records.files import RawTable, Rejected
 from features.records.fhir_resources import Resource, Row
+from features.records.files import RawTable, Rejected
 
 BATCH_ROWS = 20_000
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -141,11 +141,9 @@ def load_fhir(con: duckdb.DuckDBPyConnection, source: Path, time_zone: str) -> F
     loader.notes.update(_join_visits(con))
     _first_states(con)
     _add_organizations(con)
-    lines = {name: 0 for name in COLUMNS} | {"patients": loader.used + len(loader.rejected)}
+    lines = dict.fromkeys(COLUMNS, 0) | {"patients": loader.used + len(loader.rejected)}
     raws = {
-        name: RawTable(
-            f"fhir_{name}", columns, lines[name], tuple(loader.rejected) if name == "patients" else ()
-        )
+        name: RawTable(f"fhir_{name}", columns, lines[name], tuple(loader.rejected) if name == "patients" else ())
         for name, columns in COLUMNS.items()
     }
     notes = (f"{count:,} {what}." for what, count in sorted(loader.notes.items()))
@@ -207,7 +205,7 @@ class _Loader:
     def _is_read(self, resource: Resource) -> bool:
         kind, status = resource["resourceType"], resource.get("status")
         if kind not in _FLATTEN:
-            self.notes[f"resources of type {flat.text(kind)[:40]} are of no use here and were left out"] += 1
+            self.notes[f"resources of type {str(flat.text(kind))[:40]} are of no use here and were left out"] += 1
             return False
         if status == "entered-in-error":
             self.used += 1
@@ -245,7 +243,8 @@ class _Loader:
             return
         columns = COLUMNS[name]
         arrays = [pa.array([values.get(column) for _, values in rows], pa.string()) for column in columns]
-        batch = pa.Table.from_arrays([pa.array([row for row, _ in rows], pa.int64()), *arrays], names=["_row", *columns])
+        numbers = pa.array([row for row, _ in rows], pa.int64())
+        batch = pa.Table.from_arrays([numbers, *arrays], names=["_row", *columns])
         self._con.register("fhir_batch", batch)
         self._con.execute(f"INSERT INTO fhir_{name} SELECT * FROM fhir_batch")
         self._con.unregister("fhir_batch")

@@ -68,7 +68,7 @@ def wrong_system_settings(content: dict[str, Any]) -> Iterator[str]:
         yield '[parameters] must be texts, numbers or lists of them, such as missed_codes = ["D9986"]'
     left_out = content.get("left_out", {})
     if not isinstance(left_out, dict) or not all(isinstance(query, str) for query in left_out.values()):
-        yield "[left_out] must be queries that count, such as \"planned appointments\" = \"SELECT count(*) ...\""
+        yield '[left_out] must be queries that count, such as "planned appointments" = "SELECT count(*) ..."'
     tables = content.get("tables")
     for name, entry in tables.items() if isinstance(tables, dict) else ():
         has_query = isinstance(entry, dict) and "query" in entry

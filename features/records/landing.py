@@ -154,7 +154,7 @@ def _import(
 
 def _paths(source: Path | str, mapping: Mapping) -> dict[str | None, Path]:
     if isinstance(source, str):
-        raise MappingError(f"mapping {mapping.name!r} reads files; a database needs one with format = \"sql\".")
+        raise MappingError(f'mapping {mapping.name!r} reads files; a database needs one with format = "sql".')
     if mapping.files == (None,):
         return {None: source}
     if None in mapping.files:

@@ -113,7 +113,7 @@ def load_system(con: duckdb.DuckDBPyConnection, source: Path | str, mapping: Map
     if isinstance(source, str):
         raise FileError(f"mapping {mapping.name!r} reads a folder of NDJSON files, not a database.")
     folder = load_fhir(con, source, mapping.time_zone)
-    raws: dict[str | None, RawTable] = dict(folder.raws)
+    raws: dict[str | None, RawTable] = {**folder.raws}
     unknown = [entry.file for entry in mapping.tables if entry.file not in raws]
     if unknown:
         raise MappingError(f"mapping {mapping.name!r}: FHIR gives {', '.join(folder.raws)}, not {unknown[0]}.")

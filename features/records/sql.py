@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -162,26 +162,29 @@ def _load(
     con: duckdb.DuckDBPyConnection, connection: Connection, mapping: Mapping, entry: TableMapping, name: str
 ) -> RawTable:
     where = f"mapping {mapping.name!r}: the query of {entry.table.name}"
-    result = _run(connection, entry.query or "", mapping, where)
-    columns = list(result.keys())
+    with closing(_run(connection, entry.query or "", mapping, where)) as result:
+        columns = list(result.keys())
+        _must_have(columns, entry, where)
+        declared = ", ".join(["_row BIGINT", *('"' + column.replace('"', '""') + '" VARCHAR' for column in columns)])
+        con.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({declared})")
+        rows = 0
+        for batch in _batches(result, where):
+            texts = [pa.array([as_text(row[i]) for row in batch], pa.string()) for i in range(len(columns))]
+            numbers = pa.array(range(rows + 1, rows + len(batch) + 1), pa.int64())
+            con.register("incoming_batch", pa.Table.from_arrays([numbers, *texts], names=["_row", *columns]))
+            con.execute(f"INSERT INTO {name} SELECT * FROM incoming_batch")
+            con.unregister("incoming_batch")
+            rows += len(batch)
+    return RawTable(name, tuple(columns), rows, ())
+
+
+def _must_have(columns: Sequence[str], entry: TableMapping, where: str) -> None:
     lowered = [column.lower() for column in columns]
     if len(set(lowered)) < len(columns) or "_row" in lowered:
         raise MappingError(f"{where} returns a column name twice, or one called _row; name each with AS.")
     missing = sorted(entry.reads - set(columns))
     if missing:
         raise MappingError(f"{where} does not return {', '.join(missing)}; it returns {', '.join(columns)}.")
-    declared = ", ".join(['_row BIGINT', *('"' + column.replace('"', '""') + '" VARCHAR' for column in columns)])
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({declared})")
-    rows = 0
-    for batch in _batches(result, where):
-        texts = [pa.array([as_text(row[i]) for row in batch], pa.string()) for i in range(len(columns))]
-        numbers = pa.array(range(rows + 1, rows + len(batch) + 1), pa.int64())
-        incoming = pa.Table.from_arrays([numbers, *texts], names=["_row", *columns])
-        con.register("incoming_batch", incoming)
-        con.execute(f"INSERT INTO {name} SELECT * FROM incoming_batch")
-        con.unregister("incoming_batch")
-        rows += len(batch)
-    return RawTable(name, tuple(columns), rows, ())
 
 
 def _run(connection: Connection, query: str, mapping: Mapping, where: str) -> Result[Any]:
@@ -202,16 +205,16 @@ def _statement(query: str, mapping: Mapping, where: str) -> TextClause:
     """Bind the mapping's parameters that the query names; a list becomes the list of an IN."""
     from sqlalchemy import bindparam, text
 
+    lists = [name for name, value in mapping.parameters.items() if isinstance(value, list)]
+    for name in lists:  # SQLAlchemy brings the brackets of an IN along
+        query = re.sub(rf"\(\s*:{re.escape(name)}\s*\)", f":{name}", query)
     statement = text(query)
     named = list(statement.compile().params)
     missing = [name for name in named if name not in mapping.parameters]
     if missing:
         raise MappingError(f"{where} asks for :{', :'.join(missing)}; set it under [parameters] in the mapping.")
     return statement.bindparams(
-        *(
-            bindparam(name, value=mapping.parameters[name], expanding=isinstance(mapping.parameters[name], list))
-            for name in named
-        )
+        *(bindparam(name, value=mapping.parameters[name], expanding=name in lists) for name in named)
     )
 
 
@@ -227,7 +230,8 @@ def _batches(result: Result[Any], where: str) -> Iterator[Sequence[Any]]:
 def _left_out(connection: Connection, mapping: Mapping) -> Iterator[str]:
     for what, query in mapping.left_out.items():
         where = f"mapping {mapping.name!r}: the query of left_out {what!r}"
-        row = _run(connection, query, mapping, where).fetchone()
+        with closing(_run(connection, query, mapping, where)) as result:
+            row = result.fetchone()
         count = row[0] if row else 0
         if count:
             yield f"{count:,} {what} left out."
