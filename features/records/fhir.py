@@ -101,7 +101,7 @@ _NEVER_SENT = ("preparation", "not-done", "on-hold", "stopped")
 class FhirFolder:
     """What a folder held: text tables, where each record stood, what was left out."""
 
-    raws: dict[str, RawTable]
+    raws: dict[str | None, RawTable]
     parts: tuple[tuple[str, int], ...]
     notes: tuple[str, ...]
 
@@ -142,7 +142,7 @@ def load_fhir(con: duckdb.DuckDBPyConnection, source: Path, time_zone: str) -> F
     _first_states(con)
     _add_organizations(con)
     lines = dict.fromkeys(COLUMNS, 0) | {"patients": loader.used + len(loader.rejected)}
-    raws = {
+    raws: dict[str | None, RawTable] = {
         name: RawTable(f"fhir_{name}", columns, lines[name], tuple(loader.rejected) if name == "patients" else ())
         for name, columns in COLUMNS.items()
     }

@@ -113,10 +113,10 @@ def load_system(con: duckdb.DuckDBPyConnection, source: Path | str, mapping: Map
     if isinstance(source, str):
         raise FileError(f"mapping {mapping.name!r} reads a folder of NDJSON files, not a database.")
     folder = load_fhir(con, source, mapping.time_zone)
-    raws: dict[str | None, RawTable] = {**folder.raws}
+    raws = folder.raws
     unknown = [entry.file for entry in mapping.tables if entry.file not in raws]
     if unknown:
-        raise MappingError(f"mapping {mapping.name!r}: FHIR gives {', '.join(folder.raws)}, not {unknown[0]}.")
+        raise MappingError(f"mapping {mapping.name!r}: FHIR gives {', '.join(map(str, raws))}, not {unknown[0]}.")
     for entry in mapping.tables:
         missing = sorted(entry.reads - set(raws[entry.file].columns))
         if missing:
