@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from features.duck import connect
+from features.errors import MappingError
 from features.records.landing import ImportReport, import_files
 from features.records.mapping import load_mapping
+from features.records.sql import load_queries
 
 sqlalchemy = pytest.importorskip("sqlalchemy", reason="reading databases needs revisit[sql]")
 
@@ -461,6 +464,22 @@ def test_open_dental_again_changes_nothing_and_a_change_keeps_the_past(
     assert [(t.table, t.changed) for t in report.tables if t.changed] == [("appointments", 1)]
     assert seen(practice_here, 110, "2026-12-01 10:59:59") == ("booked", "12-01 10:00")
     assert seen(practice_here, 110, "2026-12-01 11:00:00") == ("completed", "12-01 10:00")
+
+
+def test_open_dental_is_never_written_to(database: str, tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text(
+        """
+format = "sql"
+time_zone = "UTC"
+[tables.patients]
+query = "DELETE FROM recall WHERE RecallNum > 0 RETURNING PatNum"
+[tables.patients.columns]
+patient_id = "PatNum"
+""",
+        encoding="utf-8",
+    )
+    with connect() as con, pytest.raises(MappingError, match="the query of patients fails"):
+        load_queries(con, database, load_mapping(tmp_path / "m.toml"))
 
 
 def test_open_dental_from_the_command_line_tells_no_secret(

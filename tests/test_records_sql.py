@@ -266,6 +266,13 @@ def test_sql_an_error_about_a_value_does_not_quote_it(postgres: str, repository:
     assert "Wilhelmina" not in str(caught.value)
 
 
+def test_sql_a_value_the_driver_cannot_hold_is_one_error(postgres: str, repository: Path, tmp_path: Path) -> None:
+    change = (QUERY, "SELECT id, birth_year, sex, TIMESTAMP 'infinity' AS created_at FROM patient")
+    mapping = load_mapping(example(repository, tmp_path, change))
+    with connect() as con, pytest.raises(MappingError, match="cast its column to text"):
+        load_queries(con, postgres, mapping)
+
+
 def test_sql_source_and_mapping_must_fit(practice_here: Any, repository: Path, tmp_path: Path, sqlite: str) -> None:
     mapping = load_mapping(example(repository, tmp_path))
     with pytest.raises(FileError, match="reads a database; give its URL"):

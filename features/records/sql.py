@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 20_000
 CONNECT_SECONDS = 10
 _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+_.-]*://")
-_TIMEOUT_ARGUMENT = {"mysql": "connect_timeout", "mariadb": "connect_timeout", "postgresql": "connect_timeout"}
+_KNOW_CONNECT_TIMEOUT = ("mysql+pymysql", "mariadb+pymysql", "postgresql+psycopg", "postgresql+psycopg2")
 # What a driver says, and what it means. Nothing else of its text is repeated: it may quote values or a password.
 _CANNOT_CONNECT = (
     (r"access denied|authentication failed|\b(1045|28P01|1698)\b", "refuses this user name or password"),
@@ -119,7 +119,7 @@ def _reading(url: URL) -> Iterator[Connection]:
     kind, place = url.get_backend_name(), _place(url)
     if kind == "sqlite" and not Path(url.database or "").is_file():
         raise FileError(f"the SQLite database {place} does not exist.")
-    timeout = {_TIMEOUT_ARGUMENT[kind]: CONNECT_SECONDS} if kind in _TIMEOUT_ARGUMENT else {}
+    timeout = {"connect_timeout": CONNECT_SECONDS} if url.drivername in _KNOW_CONNECT_TIMEOUT else {}
     try:
         # hide_parameters: no value of a query ever stands in a message or a log.
         engine = create_engine(url, poolclass=NullPool, connect_args=timeout, hide_parameters=True)
@@ -188,13 +188,10 @@ def _must_have(columns: Sequence[str], entry: TableMapping, where: str) -> None:
 
 
 def _run(connection: Connection, query: str, mapping: Mapping, where: str) -> Result[Any]:
-    from sqlalchemy.exc import SQLAlchemyError
-
+    statement = _statement(query, mapping, where)
     try:
-        result = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS).execute(
-            _statement(query, mapping, where)
-        )
-    except SQLAlchemyError as error:
+        result = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS).execute(statement)
+    except Exception as error:  # drivers also fail on values: a date of the year 10000, bytes that are no text
         raise MappingError(f"{where} fails: {_safe_reason(error)}.") from None
     if not result.returns_rows:
         raise MappingError(f"{where} returns no rows; expected one SELECT.")
@@ -219,12 +216,15 @@ def _statement(query: str, mapping: Mapping, where: str) -> TextClause:
 
 
 def _batches(result: Result[Any], where: str) -> Iterator[Sequence[Any]]:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield from result.partitions(BATCH_ROWS)
-    except SQLAlchemyError as error:
-        raise MappingError(f"{where} fails while its rows are read: {_safe_reason(error)}.") from None
+    parts = result.partitions(BATCH_ROWS)
+    while True:
+        try:
+            batch = next(parts, None)
+        except Exception as error:  # as above: rows are read as they are asked for
+            raise MappingError(f"{where} fails while its rows are read: {_safe_reason(error)}.") from None
+        if batch is None:
+            return
+        yield batch
 
 
 def _left_out(connection: Connection, mapping: Mapping) -> Iterator[str]:
@@ -271,7 +271,9 @@ def _safe_reason(error: Exception) -> str:
     """What a driver says about names in the query; never its text about values."""
     text = str(getattr(error, "orig", None) or error)
     found = next((match for pattern in _WRONG_QUERY if (match := re.search(pattern, text, re.IGNORECASE))), None)
-    return found.group(0) if found else _unnamed(error)
+    if found:
+        return found.group(0)
+    return f"{_unnamed(error)}; if a value is the cause, cast its column to text in the query"
 
 
 def _unnamed(error: Exception) -> str:
