@@ -79,18 +79,26 @@ def main() -> None:
 
 
 @main.command("import")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option("--mapping", "-m", required=True, type=click.Path(path_type=Path), help="How its columns are to be read.")
+@click.argument("source")
+@click.option(
+    "--mapping",
+    "-m",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="How its columns are to be read: a file, or the name of a built-in mapping (fhir, open_dental).",
+)
 @_friendly
-def import_(source: Path, mapping: Path) -> None:
-    """Import an export of the practice's system (a file, or a folder of files)."""
+def import_(source: str, mapping: Path) -> None:
+    """Import an export of the practice's system (a file, a folder of files, a database's URL)."""
     from features.records.landing import import_files
     from features.records.mapping import load_mapping
+    from features.records.sources import as_source
     from features.records.store import RecordStore
     from serving.console import print_import
 
     settings = _settings()
-    report = import_files(RecordStore(settings.paths.records), source, load_mapping(mapping), now())
+    how = load_mapping(mapping, settings.practice.time_zone)
+    report = import_files(RecordStore(settings.paths.records), as_source(source), how, now())
     print_import(report)
 
 

@@ -23,7 +23,7 @@ from features.errors import FileError, MappingError
 from features.records import staging
 from features.records.files import RawTable
 from features.records.mapping import Mapping, TableMapping
-from features.records.sources import reader_for
+from features.records.sources import Loaded, load_system, locate, reader_for
 from features.records.store import QUARANTINE, QUARANTINE_COLUMNS, RecordStore, columns_of
 
 
@@ -67,15 +67,16 @@ class ImportReport:
         return any(table.stored or table.changed for table in self.tables)
 
 
-def import_files(store: RecordStore, source: Path, mapping: Mapping, recorded_at: datetime) -> ImportReport:
+def import_files(store: RecordStore, source: Path | str, mapping: Mapping, recorded_at: datetime) -> ImportReport:
     """Import one export into the records.
 
     Parameters
     ----------
     store : RecordStore
         Where the records are kept.
-    source : Path
-        A file; or a folder, where the mapping names its files.
+    source : Path or str
+        A file; a folder, where the mapping names its files or its format is
+        ``fhir``; or a database's URL.
     mapping : Mapping
         How its columns become the contract's.
     recorded_at : datetime
@@ -93,32 +94,40 @@ def import_files(store: RecordStore, source: Path, mapping: Mapping, recorded_at
     StoreError
         If another import is running.
     """
-    paths = _paths(source, mapping)
+    paths = {} if mapping.is_iso else _paths(source, mapping)
     with (
         store.importing(),
         tempfile.TemporaryDirectory(prefix="revisit-import-") as folder,
         connect(Path(folder)) as con,
     ):
-        return _import(con, store, mapping, paths, recorded_at, Path(folder))
+        if mapping.is_iso:
+            loaded = load_system(con, source, mapping)
+        else:
+            raws = {
+                name: _load(con, mapping, name, path, index, Path(folder))
+                for index, (name, path) in enumerate(paths.items())
+            }
+            loaded = Loaded(raws, {name: path.name for name, path in paths.items()})
+        return _import(con, store, mapping, loaded, recorded_at)
 
 
 def _import(
     con: duckdb.DuckDBPyConnection,
     store: RecordStore,
     mapping: Mapping,
-    paths: dict[str | None, Path],
+    loaded: Loaded,
     recorded_at: datetime,
-    scratch: Path,
 ) -> ImportReport:
-    raws = {name: _load(con, mapping, name, path, index, scratch) for index, (name, path) in enumerate(paths.items())}
+    raws, names = loaded.raws, loaded.names
     staging.start(con)
     for name, raw in raws.items():
-        staging.note_rejected(con, paths[name].name, raw)
+        staging.note_rejected(con, names[name], raw)
     for entry in mapping.tables:
-        staging.stage(con, mapping, entry, raws[entry.file].name, paths[entry.file].name)
-    notes: list[str] = []
+        staging.stage(con, mapping, entry, raws[entry.file].name, names[entry.file])
+    notes = list(loaded.notes)
     for entry in mapping.tables:
-        notes += staging.unfold(con, entry, paths[entry.file].name, recorded_at)
+        notes += staging.unfold(con, entry, names[entry.file], recorded_at)
+    locate(con, loaded.parts)
     store.attach(con, [QUARANTINE, *(entry.table.name for entry in mapping.tables)])
     changes: dict[str, pa.Table] = {}
     reports = []
@@ -127,7 +136,7 @@ def _import(
         rows = _fresh_rows(con, entry.table.name)
         if rows.num_rows:
             changes[entry.table.name] = rows
-    quarantine = _quarantine(con, [path.name for path in paths.values()])
+    quarantine = _quarantine(con, loaded.sources)
     if quarantine is not None:
         changes[QUARANTINE] = quarantine
     if changes:
@@ -143,7 +152,9 @@ def _import(
     )
 
 
-def _paths(source: Path, mapping: Mapping) -> dict[str | None, Path]:
+def _paths(source: Path | str, mapping: Mapping) -> dict[str | None, Path]:
+    if isinstance(source, str):
+        raise MappingError(f'mapping {mapping.name!r} reads files; a database needs one with format = "sql".')
     if mapping.files == (None,):
         return {None: source}
     if None in mapping.files:

@@ -24,6 +24,7 @@ import sqlglot
 from sqlglot import exp
 
 from features.errors import MappingError
+from features.records.formats import SYSTEM_SETTINGS, built_in, with_built_in, wrong_system_settings
 from features.records.schema import Table
 from features.records.tables import TABLES
 
@@ -54,6 +55,7 @@ class TableMapping:
     columns: MappingType[str, ColumnSource]
     file: str | None = None
     where: str | None = None
+    query: str | None = None
 
     @property
     def reads(self) -> frozenset[str]:
@@ -78,6 +80,15 @@ class Mapping:
         "%Y-%m-%d",
     )
     date_formats: tuple[str, ...] = ("%Y-%m-%d",)
+    # Of formats that are no files of columns (fhir, open_dental, sql); see `features.records.formats`.
+    format: str = "files"
+    parameters: MappingType[str, Any] = field(default_factory=dict)
+    left_out: MappingType[str, str] = field(default_factory=dict)
+
+    @property
+    def is_iso(self) -> bool:
+        """Whether moments are ISO 8601 text, with or without an offset, whatever the formats say."""
+        return self.format != "files"
 
     @property
     def files(self) -> tuple[str | None, ...]:
@@ -85,17 +96,20 @@ class Mapping:
         return tuple(dict.fromkeys(table.file for table in self.tables))
 
 
-_TOP = {"name", "time_zone", "delimiter", "encoding", "datetime_formats", "date_formats", "tables"}
+_TOP = {"name", "time_zone", "delimiter", "encoding", "datetime_formats", "date_formats", "tables"} | SYSTEM_SETTINGS
+_ENTRY = {"columns", "file", "where", "query"}
 _FORMS = {"column", "value", "sql", "age", "at", "values"}
 
 
-def load_mapping(path: Path) -> Mapping:
+def load_mapping(path: Path, time_zone: str | None = None) -> Mapping:
     """Read and check a mapping file.
 
     Parameters
     ----------
     path : Path
-        A TOML file.
+        A TOML file, or the name of a built-in mapping (``fhir``, ``open_dental``).
+    time_zone : str, optional
+        The practice's zone, for a mapping that names none.
 
     Returns
     -------
@@ -109,7 +123,8 @@ def load_mapping(path: Path) -> Mapping:
         file are named together.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        given = built_in(str(path)) if not path.exists() else None
+        content = with_built_in(given or tomllib.loads(path.read_text(encoding="utf-8")), time_zone)
     except FileNotFoundError:
         raise MappingError(f"mapping {path} does not exist; docs/examples holds mappings to start from.") from None
     except IsADirectoryError:
@@ -120,6 +135,7 @@ def load_mapping(path: Path) -> Mapping:
         raise MappingError(f"mapping {path} is not TOML: {error}") from None
     problems: list[str] = [f"unknown setting {name!r}" for name in content if name not in _TOP]
     problems.extend(_wrong_settings(content))
+    problems.extend(wrong_system_settings(content))
     tables = [_table(name, entry, problems) for name, entry in _section(content.get("tables")).items()]
     if not tables:
         problems.append("no [tables.NAME] section; say which table the file fills, e.g. [tables.appointments]")
@@ -186,7 +202,7 @@ def _table(name: str, given: Any, problems: list[str]) -> TableMapping | None:
         return None
     table, entry = TABLES[name], _section(given)
     columns = _section(entry.get("columns"))
-    for key in ("file", "where"):
+    for key in ("file", "where", "query"):
         if not isinstance(entry.get(key, ""), str):
             problems.append(f"{name}: {key} must be text")
             entry = {**entry, key: None}
@@ -199,9 +215,11 @@ def _table(name: str, given: Any, problems: list[str]) -> TableMapping | None:
     missing = [c.name for c in table.columns if c.required and c.name not in {*columns, *keyed}]
     if missing:
         problems.append(f"{name} needs a source for {', '.join(missing)}")
-    problems.extend(f"{name}: unknown setting {key!r}" for key in entry if key not in {"columns", "file", "where"})
+    problems.extend(f"{name}: unknown setting {key!r}" for key in entry if key not in _ENTRY)
     sources = {key: _source(f"{name}.{key}", form, problems) for key, form in columns.items() if key not in unknown}
-    return TableMapping(table, sources, file=entry.get("file"), where=entry.get("where"))
+    # A table read by a query of its own is a source of its own.
+    file = entry.get("file", name if entry.get("query") else None)
+    return TableMapping(table, sources, file=file, where=entry.get("where"), query=entry.get("query"))
 
 
 def _source(where: str, form: str | dict[str, Any], problems: list[str]) -> ColumnSource:

@@ -171,6 +171,8 @@ def _expression(mapping: Mapping, column: Column, form: ColumnSource) -> str:
     if form.values:
         arms = " ".join(f"WHEN {_text(given)} THEN {_text(meant)}" for given, meant in form.values.items())
         text = f"CASE {text} {arms} ELSE {text} END"
+    if mapping.is_iso and column.type in ("instant", "date"):
+        return _iso(mapping, column, text)
     if form.sql and column.type in ("instant", "date"):
         return f"TRY(CAST({_zoned(mapping, text) if column.type == 'instant' else text} AS {SQL_TYPES[column.type]}))"
     if column.type == "instant":
@@ -217,6 +219,19 @@ def _instant(mapping: Mapping, text: str) -> str:
 
 def _local(formats: Sequence[str], text: str) -> str:
     return f"try_strptime({text}, [{', '.join(_text(form) for form in formats)}])"
+
+
+def _iso(mapping: Mapping, column: Column, text: str) -> str:
+    """A moment in ISO 8601: with its offset as it is, without one in the practice's zone; of a date, its day."""
+    text = f"CAST({text} AS VARCHAR)"
+    if column.type == "date":
+        return f"TRY_CAST(left({text}, 10) AS DATE)"
+    has_offset = rf"regexp_matches({text}, ':\d\d.*(Z|[+-]\d\d(:?\d\d)?)$')"
+    zone = _text(mapping.time_zone)
+    return (
+        f"CASE WHEN {has_offset} THEN TRY_CAST({text} AS TIMESTAMPTZ) "
+        f"ELSE timezone({zone}, TRY_CAST({text} AS TIMESTAMP)) END"
+    )
 
 
 def _zoned(mapping: Mapping, local: str) -> str:

@@ -1,0 +1,461 @@
+"""FHIR R4 in: official examples and a bulk export against an independent count, and resources full of traps."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from features.errors import FileError, MappingError
+from features.records.landing import ImportReport, import_files
+from features.records.mapping import load_mapping
+
+NOW = datetime(2026, 11, 17, 1, 30, tzinfo=UTC)
+STORED = {
+    "Patient": ("patients", "patient_id"),
+    "Practitioner": ("clinicians", "clinician_id"),
+    "Location": ("clinics", "clinic_id"),
+    "Communication": ("communications", "communication_id"),
+}
+PATIENT = {"resourceType": "Patient", "id": "p1"}
+
+
+@pytest.fixture(params=["hl7_r4_examples", "synthea_bulk"])
+def published(request: pytest.FixtureRequest, shared_data: Path) -> Path:
+    folder: Path = shared_data / "fhir" / request.param
+    if not folder.is_dir():
+        pytest.skip(f"the published FHIR data {folder} are not here (REVISIT_SHARED names the folder that holds data/)")
+    return folder
+
+
+def read(practice: Any, folder: Path, at: datetime = NOW, time_zone: str = "Asia/Shanghai") -> ImportReport:
+    return import_files(practice.store, folder, load_mapping(Path("fhir"), time_zone), at)
+
+
+def write(folder: Path, *resources: Any, name: str = "All.ndjson") -> Path:
+    folder.mkdir(exist_ok=True)
+    lines = [one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in resources]
+    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def latest(practice: Any, table: str, key: str, columns: str) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = practice.rows(
+        f"""SELECT {key}, {columns} FROM {table}
+        QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY known_at DESC) = 1 ORDER BY 1"""
+    )
+    return rows
+
+
+def at(moment: str) -> str:
+    return f"strftime({moment}, '%Y-%m-%d %H:%M:%S')"
+
+
+def booking(number: int, status: str = "booked", **fields: Any) -> dict[str, Any]:
+    who = [{"actor": {"reference": "Patient/p1"}, "status": "accepted"}]
+    start = {"start": "2026-03-02T09:00:00+08:00", "end": "2026-03-02T09:40:00+08:00", "created": "2026-02-01"}
+    made = {"resourceType": "Appointment", "id": f"a{number}", "status": status, "participant": who} | start | fields
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def test_fhir_published_resources_are_stored_or_quarantined_each(published: Path, practice_here: Any) -> None:
+    """Whatever a plain count of the files says must be stored, quarantined by line, or named as left out."""
+    report = read(practice_here, published)
+    expected: Counter[str] = Counter()
+    for path in published.glob("*.ndjson"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            expected[json.loads(line)["resourceType"]] += 1
+    quarantined = Counter(
+        source.split(".")[0] for source, _ in practice_here.rows("SELECT DISTINCT source, row_number FROM quarantine")
+    )
+    assert sum(quarantined.values()) == report.quarantined_rows
+    for kind, (table, key) in STORED.items():
+        stored = practice_here.rows(f"SELECT count(DISTINCT {key}) FROM {table}")[0][0]
+        assert stored + quarantined[kind] == expected[kind], kind
+    visits = dict(
+        practice_here.rows(
+            """SELECT CASE WHEN appointment_id LIKE 'Encounter/%' THEN 'Encounter' ELSE 'Appointment' END,
+                      count(DISTINCT appointment_id) FROM appointments GROUP BY 1"""
+        )
+    )
+    for kind in ("Appointment", "Encounter"):
+        assert visits.get(kind, 0) + quarantined[kind] == expected[kind], kind
+    used = {*STORED, "Appointment", "Encounter", "CarePlan", "Organization"}
+    for kind in set(expected) - used:
+        assert f"{expected[kind]:,} resources of type {kind} are of no use here and were left out." in report.notes
+    assert not read(practice_here, published).has_changes, "a second import changes nothing"
+
+
+def test_fhir_published_care_plans_count_by_activity(shared_data: Path, practice_here: Any) -> None:
+    folder = shared_data / "fhir" / "hl7_r4_examples"
+    if not folder.is_dir():
+        pytest.skip(f"the published FHIR data {folder} are not here")
+    read(practice_here, folder)
+    bad = {row for (row,) in practice_here.rows("SELECT row_number FROM quarantine WHERE source = 'CarePlan.ndjson'")}
+    lines = (folder / "CarePlan.ndjson").read_text(encoding="utf-8").splitlines()
+    wanted = {
+        f"{plan['id']}-{index}"
+        for number, plan in enumerate(map(json.loads, lines), start=1)
+        if number not in bad
+        for index, _ in enumerate(plan.get("activity", []), start=1)
+    }
+    assert {item for (item,) in practice_here.rows("SELECT DISTINCT plan_item_id FROM plan_items")} == wanted
+
+
+def test_fhir_synthea_visits_find_their_people_and_places(shared_data: Path, practice_here: Any) -> None:
+    """References by identifier (Practitioner?identifier=...) against a look-up written another way."""
+    folder = shared_data / "fhir" / "synthea_bulk"
+    if not folder.is_dir():
+        pytest.skip(f"the published FHIR data {folder} are not here")
+    read(practice_here, folder)
+    by_identifier = {}
+    for kind in ("Practitioner", "Location"):
+        for line in (folder / f"{kind}.000.ndjson").read_text(encoding="utf-8").splitlines():
+            one = json.loads(line)
+            for identifier in one["identifier"]:
+                by_identifier[f"{kind}?identifier={identifier['system']}|{identifier['value']}"] = one["id"]
+    wanted = {}
+    for line in (folder / "Encounter.000.ndjson").read_text(encoding="utf-8").splitlines():
+        one = json.loads(line)
+        if one["period"]["start"] >= "1970-01-02":
+            wanted[f"Encounter/{one['id']}"] = (
+                one["subject"]["reference"].removeprefix("Patient/"),
+                by_identifier[one["location"][0]["location"]["reference"]],
+                by_identifier[one["participant"][0]["individual"]["reference"]],
+                int(datetime.fromisoformat(one["period"]["start"]).timestamp()),
+            )
+    rows = latest(
+        practice_here, "appointments", "appointment_id", "patient_id, clinic_id, clinician_id, epoch(starts_at)::BIGINT"
+    )
+    stored = {row[0]: row[1:] for row in rows}
+    assert {key: stored[key] for key in wanted} == wanted
+
+
+def test_fhir_appointment_states(practice_here: Any, tmp_path: Path) -> None:
+    def cancelled(number: int, updated: str | None, reason: str | None = None) -> dict[str, Any]:
+        coded = {"coding": [{"code": reason}]} if reason else None
+        return booking(number, "cancelled", meta=updated and {"lastUpdated": updated}, cancelationReason=coded)
+
+    folder = write(
+        tmp_path / "in",
+        PATIENT,
+        booking(1),
+        booking(2, "noshow", meta={"lastUpdated": "2026-03-02T18:00:00+08:00"}),
+        booking(3, "fulfilled"),
+        cancelled(4, "2026-03-01T20:00:00+08:00"),
+        cancelled(5, "2026-02-20T20:00:00+08:00"),
+        cancelled(6, None),
+        cancelled(7, "2026-03-01T20:00:00+08:00", "prov-pers"),
+        cancelled(8, "2026-10-01T20:00:00+08:00"),
+        booking(9, "entered-in-error"),
+        booking(10, "checked-in"),
+        booking(11, start=None, end=None),
+        booking(12, "proposed", start="2026-03"),
+        booking(13, "odd-status"),
+        booking(14, participant=[{"actor": {"reference": "Group/g"}}]),
+    )
+    report = read(practice_here, folder)
+    found = {row[0]: row[1] for row in latest(practice_here, "appointments", "appointment_id", "status")}
+    assert found == {
+        "a1": "booked",
+        "a2": "no_show",
+        "a3": "completed",
+        "a4": "cancelled_late",
+        "a5": "cancelled_early",
+        "a6": "cancelled_early",
+        "a7": "cancelled_early",
+        "a8": "cancelled_early",
+        "a10": "arrived",
+    }
+    assert "1 resources of type Appointment were entered in error and left out." in report.notes
+    faults = practice_here.rows("SELECT source, row_number, column_name, reason FROM quarantine ORDER BY ALL")
+    assert [fault[:3] for fault in faults] == [
+        ("All.ndjson", 12, "starts_at"),
+        ("All.ndjson", 13, "starts_at"),
+        ("All.ndjson", 14, "status"),
+        ("All.ndjson", 15, "patient_id"),
+    ]
+    known = practice_here.rows(
+        f"""SELECT status, {at("known_at")} FROM appointments WHERE appointment_id = 'a2' ORDER BY known_at"""
+    )
+    # created on a day: known at its end, in the practice's zone; the outcome when it was last updated
+    assert known == [("booked", "2026-02-01 15:59:59"), ("no_show", "2026-03-02 10:00:00")]
+
+
+def test_fhir_encounters_are_visits_unless_an_appointment_says_so(practice_here: Any, tmp_path: Path) -> None:
+    def visit(number: int, status: str = "finished", **fields: Any) -> dict[str, Any]:
+        period = {"start": "2026-03-02T09:00:00+08:00", "end": "2026-03-02T09:50:00+08:00"}
+        known = {"resourceType": "Encounter", "id": f"e{number}", "status": status, "period": period}
+        return known | {"subject": {"reference": "Patient/p1"}} | fields
+
+    missed = {"coding": [{"system": "http://snomed.info/sct", "code": "281399006"}]}
+    folder = write(
+        tmp_path / "in",
+        PATIENT,
+        booking(1),
+        visit(1, appointment=[{"reference": "Appointment/a1"}]),
+        visit(2),
+        visit(3, "cancelled", reasonCode=[missed]),
+        visit(4, "cancelled", meta={"lastUpdated": "2026-02-20T09:00:00+08:00"}),
+        visit(5, "planned", meta={"lastUpdated": "2026-02-20T09:00:00+08:00"}),
+        visit(6, "entered-in-error"),
+        visit(7, "unknown"),
+        visit(8, period={"end": "2026-03-02"}),
+        visit(9, "in-progress", subject={"reference": "Patient/other"}, appointment=[{"reference": "Appointment/a1"}]),
+        visit(10, period={"start": "2026-03-02"}, serviceProvider={"reference": "Organization/o1"}),
+        {"resourceType": "Organization", "id": "o1", "name": "Dental Group"},
+        {"resourceType": "Organization", "id": "o2", "name": "Insurer"},
+    )
+    read(practice_here, folder)
+    columns = f"status, clinic_id, is_start_time_known, duration_minutes, {at('status_known_at')}"
+    assert latest(practice_here, "appointments", "appointment_id", columns) == [
+        ("Encounter/e10", "completed", "o1", False, None, None),
+        ("Encounter/e2", "completed", "main", True, None, "2026-03-02 01:50:00"),
+        ("Encounter/e3", "no_show", "main", True, None, None),
+        ("Encounter/e4", "cancelled_early", "main", True, None, "2026-02-20 01:00:00"),
+        ("Encounter/e5", "booked", "main", True, None, None),
+        ("Encounter/e9", "arrived", "main", True, None, None),
+        ("a1", "completed", "main", True, 40, "2026-03-02 01:50:00"),
+    ]
+    assert practice_here.rows("SELECT clinic_id FROM clinics") == [("o1",)]
+    assert practice_here.rows("SELECT DISTINCT row_number FROM quarantine ORDER BY 1") == [(9,), (10,)]
+
+
+def test_fhir_references_in_every_form(practice_here: Any, tmp_path: Path) -> None:
+    forms: dict[str, dict[str, Any]] = {
+        "relative": {"reference": "Patient/p1"},
+        "versioned": {"reference": "Patient/p1/_history/3"},
+        "absolute": {"reference": "https://ehr.example.org/fhir/Patient/p1"},
+        "urn": {"reference": "urn:uuid:p1"},
+        "typed": {"reference": "urn:uuid:p1", "type": "Patient"},
+        "logical": {"identifier": {"system": "urn:s", "value": "42"}},
+        "conditional": {"reference": "Patient?identifier=urn:s|42"},
+        "contained": {"reference": "#me"},
+        "nobody": {"reference": "Patient?identifier=urn:s|43"},
+        "person": {"reference": "Practitioner/p1"},
+        "group": {"reference": "urn:uuid:p1", "type": "Group"},
+    }
+    inside = [{"resourceType": "Patient", "id": "me", "identifier": [{"system": "urn:s", "value": "42"}]}]
+    bookings = [
+        booking(0, participant=[{"actor": form}], contained=inside) | {"id": name} for name, form in forms.items()
+    ]
+    read(practice_here, write(tmp_path / "in", PATIENT | {"identifier": inside[0]["identifier"]}, *bookings))
+    found = dict(practice_here.rows("SELECT DISTINCT appointment_id, patient_id FROM appointments"))
+    assert found == dict.fromkeys(set(forms) - {"nobody", "person", "group"}, "p1")
+
+
+def test_fhir_patients(practice_here: Any, tmp_path: Path) -> None:
+    folder = write(
+        tmp_path / "in",
+        PATIENT
+        | {"birthDate": "1974", "gender": "female", "meta": {"lastUpdated": "2026-05-01T00:00:00Z"}}
+        | {"deceasedDateTime": "2026-04-20T10:00:00Z"}
+        | {"name": [{"use": "old", "text": "No"}, {"use": "official", "family": "张", "given": ["无忌"]}]}
+        | {"telecom": [{"system": "phone", "value": "1"}, {"system": "phone", "value": "2", "use": "mobile"}]},
+        {"resourceType": "Patient", "id": "p2", "birthDate": "1974-12", "active": False},
+        {"resourceType": "Patient", "id": "p3", "deceasedBoolean": True, "gender": "unknown"},
+        {"resourceType": "Patient", "id": "p4", "deceasedBoolean": False, "active": True, "deceasedDateTime": None},
+        {"resourceType": "Patient", "id": "p5", "deceasedDateTime": "2015"},
+        booking(1),
+    )
+    read(practice_here, folder)
+    columns = "birth_year, sex, departure, CAST(departed_on AS VARCHAR)"
+    assert latest(practice_here, "patients", "patient_id", columns) == [
+        ("p1", 1974, "female", "deceased", "2026-04-20"),
+        ("p2", 1974, None, "inactive", None),
+        ("p3", None, "unknown", "deceased", None),
+        ("p4", None, None, None, None),
+        ("p5", None, None, "deceased", None),
+    ]
+    states = practice_here.rows(
+        f"SELECT birth_year, departure, {at('known_at')} FROM patients WHERE patient_id = 'p1' ORDER BY known_at"
+    )
+    # known as a person from the booking on, as dead not before the record says so
+    assert states == [(1974, None, "2026-02-01 15:59:59"), (1974, "deceased", "2026-05-01 00:00:00")]
+    assert practice_here.rows("SELECT patient_id, full_name, phone FROM contact_details") == [("p1", "无忌 张", "2")]
+    for table in ("patients", "appointments", "quarantine"):
+        assert "无忌" not in str(practice_here.rows(f"SELECT * FROM {table}"))
+
+
+def test_fhir_plans_and_messages(practice_here: Any, tmp_path: Path) -> None:
+    def activity(status: str, **fields: Any) -> dict[str, Any]:
+        return {"detail": {"status": status, "code": {"text": "Crown", "coding": [{"code": "D2740"}]}} | fields}
+
+    subject = {"subject": {"reference": "Patient/p1"}}
+    plan = {"resourceType": "CarePlan", "id": "c1", "status": "active", "created": "2026-01-10"} | subject
+    message = {"resourceType": "Communication", "status": "completed", "sent": "2026-02-20T09:00:00+08:00"} | subject
+    medium = {"medium": [{"coding": [{"code": "SMSWRIT"}]}]}
+    folder = write(
+        tmp_path / "in",
+        PATIENT,
+        booking(1),
+        plan
+        | {"meta": {"lastUpdated": "2026-03-02T02:00:00Z"}}
+        | {
+            "activity": [
+                activity("completed"),
+                activity("scheduled"),
+                activity("cancelled"),
+                activity("not-started"),
+                activity("entered-in-error"),
+                {"reference": {"reference": "Appointment/a1"}},
+            ]
+        },
+        plan | {"id": "c2", "activity": [activity("completed")]},
+        plan | {"id": "c3", "status": "entered-in-error", "activity": [activity("completed")]},
+        plan | {"id": "c4"},
+        message | {"id": "m1", "category": [{"coding": [{"code": "reminder"}]}]} | medium,
+        message | {"id": "m2", "sender": {"reference": "Patient/p1"}, "medium": [{"text": "微信"}]},
+        message | {"id": "m3"},
+        message | {"id": "m4", "status": "not-done"} | medium,
+    )
+    report = read(practice_here, folder)
+    columns = f"appointment_id, {at('scheduled_at')}, {at('completed_at')}, {at('declined_at')}"
+    moment = "2026-03-02 02:00:00"
+    assert latest(practice_here, "plan_items", "plan_item_id", columns) == [
+        ("c1-1", None, None, moment, None),
+        ("c1-2", None, moment, None, None),
+        ("c1-3", None, None, None, moment),
+        ("c1-4", None, None, None, None),
+        ("c1-6", "a1", moment, None, None),
+        ("c2-1", None, None, None, None),
+    ]
+    assert practice_here.rows("SELECT DISTINCT strftime(proposed_at, '%d %H:%M:%S') FROM plan_items") == [
+        ("10 15:59:59",)
+    ]
+    assert latest(practice_here, "communications", "communication_id", "direction, channel, purpose") == [
+        ("m1", "out", "sms", "reminder"),
+        ("m2", "in", "wechat", "other"),
+    ]
+    for note in ("1 plan items are completed, but nothing tells when", "1 resources of type CarePlan hold no activity"):
+        assert any(said.startswith(note) for said in report.notes)
+    assert practice_here.rows("SELECT row_number, column_name FROM quarantine") == [(9, "channel")]
+
+
+def test_fhir_parts_and_lines_that_are_no_resources(practice_here: Any, tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", PATIENT, "", "{broken", "[1]", name="Patient.000.ndjson")
+    write(
+        folder,
+        {"resourceType": "Patient", "id": "p2"},
+        {"resourceType": "Patient"},
+        {"id": "x"},
+        name="Patient.001.ndjson",
+    )
+    (folder / "Appointment.ndjson").write_bytes(b"\xef\xbb\xbf" + json.dumps(booking(1)).encode() + b"\n\xff\xfe\n")
+    read(practice_here, folder)
+    assert practice_here.rows("SELECT DISTINCT patient_id FROM patients ORDER BY 1") == [("p1",), ("p2",)]
+    assert practice_here.rows("SELECT DISTINCT appointment_id FROM appointments") == [("a1",)]
+    assert practice_here.rows("SELECT source, row_number, reason FROM quarantine ORDER BY 1, 2") == [
+        ("Appointment.ndjson", 2, "the line is no JSON object in UTF-8"),
+        ("Patient.000.ndjson", 3, "the line is no JSON object in UTF-8"),
+        ("Patient.000.ndjson", 4, "the line is no JSON object in UTF-8"),
+        ("Patient.001.ndjson", 2, "the resource has no id"),
+        ("Patient.001.ndjson", 3, "the object has no resourceType"),
+    ]
+    write(folder, PATIENT, name="Patient.000.ndjson")
+    read(practice_here, folder)
+    assert practice_here.rows("SELECT count(*) FROM quarantine WHERE source = 'Patient.000.ndjson'") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda folder: folder / "absent", "does not exist"),
+        (lambda folder: folder, "holds no .ndjson file"),
+        (
+            lambda folder: write(folder / "in", {"resourceType": "Slot", "id": "1"}),
+            "holds no FHIR resource that is read",
+        ),
+    ],
+)
+def test_fhir_folder_without_resources_is_one_error(
+    make: Any, expected: str, practice_here: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(FileError, match=expected):
+        read(practice_here, make(tmp_path))
+    assert not practice_here.store.versions()
+
+
+def test_fhir_mapping_of_ones_own_starts_from_the_built_in(
+    repository: Path, tmp_path: Path, practice_here: Any
+) -> None:
+    own = load_mapping(repository / "docs" / "examples" / "fhir.toml")
+    assert {entry.table.name for entry in own.tables} >= {"patients", "appointments", "communications"}
+    (tmp_path / "m.toml").write_text(
+        'format = "fhir"\ntime_zone = "UTC"\n[tables.clinics]\nfile = "clinics"\ncolumns = { clinic_id = "nothing" }\n'
+    )
+    with pytest.raises(MappingError, match="clinics reads nothing"):
+        import_files(practice_here.store, write(tmp_path / "in", PATIENT), load_mapping(tmp_path / "m.toml"), NOW)
+    assert load_mapping(Path("fhir"), "Asia/Tokyo").time_zone == "Asia/Tokyo"
+    with pytest.raises(MappingError, match="time_zone must be"):
+        load_mapping(Path("fhir"))
+
+
+def test_fhir_command(revisit: Any, tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", PATIENT | {"name": [{"text": "Wilhelmina"}]}, booking(1), booking(2, "odd"))
+    result = revisit("import", folder, "--mapping", "fhir")
+    assert result.exit_code == 0, result.output
+    assert "1 rows quarantined" in result.output
+    assert "Wilhelmina" not in result.output
+
+
+def mutated(rng: random.Random, value: Any) -> Any:
+    """Somewhere inside a resource, put what does not belong there."""
+    odd: list[Any] = [
+        None,
+        5,
+        -1.5,
+        "",
+        "x" * 3000,
+        "\ud800",
+        [],
+        {},
+        [[{}]],
+        True,
+        "9999-99-99T99:99:99Z",
+        {"a": [None]},
+    ]
+    if isinstance(value, dict) and value and rng.random() < 0.85:
+        key = rng.choice(sorted(value))
+        if key == "resourceType" and rng.random() < 0.7:
+            return value
+        if rng.random() < 0.1:
+            return {name: item for name, item in value.items() if name != key}
+        return value | {key: mutated(rng, value[key])}
+    if isinstance(value, list) and value and rng.random() < 0.8:
+        index = rng.randrange(len(value))
+        return [*value[:index], mutated(rng, value[index]), *value[index + 1 :]]
+    return rng.choice(odd)
+
+
+def test_fhir_600_mutated_resources_are_stored_or_quarantined(
+    shared_data: Path, practice_here: Any, tmp_path: Path
+) -> None:
+    folder = shared_data / "fhir" / "hl7_r4_examples"
+    if not folder.is_dir():
+        pytest.skip(f"the published FHIR data {folder} are not here")
+    rng = random.Random(3)
+    originals = [
+        json.loads(line)
+        for kind in ("Patient", "Appointment", "Encounter", "CarePlan", "Communication", "Location", "Practitioner")
+        for line in (folder / f"{kind}.ndjson").read_text(encoding="utf-8").splitlines()
+    ]
+    for resource in originals:
+        resource.pop("text", None)
+    made = []
+    for number in range(600):
+        resource = rng.choice(originals) | {"id": f"r{number}"}
+        for _ in range(rng.randint(1, 4)):
+            resource = mutated(rng, resource)
+        made.append(json.dumps(resource))
+    cut = [line[: rng.randrange(1, len(line))] for line in made if len(line) > 500][:50]
+    report = read(practice_here, write(tmp_path / "in", *made, *cut))
+    assert report.quarantined_rows >= 50
+    assert sum(table.stored for table in report.tables) > 100
+    again = read(practice_here, tmp_path / "in")
+    assert not again.has_changes
