@@ -24,6 +24,7 @@ import sqlglot
 from sqlglot import exp
 
 from features.errors import MappingError
+from features.records.merging import MergeSource, parse_merges
 from features.records.schema import Table
 from features.records.tables import TABLES
 
@@ -78,6 +79,7 @@ class Mapping:
         "%Y-%m-%d",
     )
     date_formats: tuple[str, ...] = ("%Y-%m-%d",)
+    merges: MergeSource | None = None
 
     @property
     def files(self) -> tuple[str | None, ...]:
@@ -85,7 +87,7 @@ class Mapping:
         return tuple(dict.fromkeys(table.file for table in self.tables))
 
 
-_TOP = {"name", "time_zone", "delimiter", "encoding", "datetime_formats", "date_formats", "tables"}
+_TOP = {"name", "time_zone", "delimiter", "encoding", "datetime_formats", "date_formats", "tables", "merges"}
 _FORMS = {"column", "value", "sql", "age", "at", "values"}
 
 
@@ -123,17 +125,19 @@ def load_mapping(path: Path) -> Mapping:
     tables = [_table(name, entry, problems) for name, entry in _section(content.get("tables")).items()]
     if not tables:
         problems.append("no [tables.NAME] section; say which table the file fills, e.g. [tables.appointments]")
+    merges = parse_merges(content.get("merges"), problems)
     if problems:
         raise MappingError(f"mapping {path}: " + "; ".join(problems) + ".")
     options: dict[str, Any] = {
         key: tuple(content[key]) if isinstance(content[key], list) else content[key]
-        for key in _TOP - {"name", "tables", "time_zone"}
+        for key in _TOP - {"name", "tables", "time_zone", "merges"}
         if key in content
     }
     return Mapping(
         name=content.get("name", path.stem),
         time_zone=content["time_zone"],
         tables=tuple(table for table in tables if table),
+        merges=merges,
         **options,
     )
 
