@@ -121,6 +121,7 @@ def measured(step: Callable[..., None], *given: Any) -> Used:
 def _run(pipe: Any, step: Callable[..., None], given: tuple[Any, ...]) -> None:
     import deltalake  # noqa: F401 - what every step loads anyway is not counted
     import duckdb  # noqa: F401
+
     import features.records.landing  # noqa: F401
 
     before = resource.getrusage(resource.RUSAGE_SELF)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serving.clock import now
+from serving.commands import records
 
 if TYPE_CHECKING:
     from features.settings import Settings
@@ -52,20 +53,8 @@ def main() -> None:
         os.environ.setdefault(name, "true")
 
 
-@main.command("import")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option("--mapping", "-m", required=True, type=click.Path(path_type=Path), help="How its columns are to be read.")
-@_friendly
-def import_(source: Path, mapping: Path) -> None:
-    """Import an export of the practice's system (a file, or a folder of files)."""
-    from features.records.landing import import_files
-    from features.records.mapping import load_mapping
-    from features.records.store import RecordStore
-    from serving.console import print_import
-
-    settings = _settings()
-    report = import_files(RecordStore(settings.paths.records), source, load_mapping(mapping), now())
-    print_import(report)
+for _command in records.COMMANDS:
+    main.add_command(_command)
 
 
 @main.command()

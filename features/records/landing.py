@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from features.duck import connect
 from features.errors import FileError, MappingError
@@ -25,6 +26,7 @@ from features.records.files import RawTable
 from features.records.mapping import Mapping, TableMapping
 from features.records.sources import reader_for
 from features.records.store import (
+    BATCH_ROWS,
     DERIVABLE,
     DERIVED,
     MERGES,
@@ -35,9 +37,11 @@ from features.records.store import (
     Rows,
     columns_of,
 )
+from features.records.tables import TABLES
 
-# What DuckDB may keep in memory; it spills the rest. Beside it, Delta's writer needs up to a gigabyte.
-MEMORY = "1200MB"
+# What DuckDB may keep in memory; it spills the rest. Delta's writer needs as much again.
+MEMORY = "1500MB"
+SORTED_AT_ONCE = 2_500_000  # states
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ def import_files(store: RecordStore, source: Path, mapping: Mapping, recorded_at
 def _stage(con: duckdb.DuckDBPyConnection, mapping: Mapping, paths: dict[str | None, Path], scratch: Path) -> int:
     """Make ``staged_<table>`` of every table and ``broken``; say how many rows were read."""
     raws = {name: _load(con, mapping, name, path, index, scratch) for index, (name, path) in enumerate(paths.items())}
+    con.execute("SET preserve_insertion_order = false")  # rows are numbered by now
     staging.start(con)
     for name, raw in raws.items():
         staging.note_rejected(con, paths[name].name, raw)
@@ -287,13 +292,23 @@ def _judge(con: duckdb.DuckDBPyConnection, entry: TableMapping, moment: str) -> 
     return changed
 
 
-def _fresh_rows(con: duckdb.DuckDBPyConnection, table: str) -> duckdb.DuckDBPyRelation | None:
-    """The rows to be added, in an order that keeps a patient's together; read only when they are written."""
-    if not con.execute(f"SELECT 1 FROM fresh_{table} LIMIT 1").fetchall():
+def _fresh_rows(con: duckdb.DuckDBPyConnection, table: str) -> pa.RecordBatchReader | None:
+    """The rows to be added, a patient's together; read only when they are written, and never all at once."""
+    (count,) = con.execute(f"SELECT count(*) FROM fresh_{table}").fetchall()[0]
+    if not count:
         return None
-    columns = ", ".join(columns_of(table))
-    order = "patient_id, known_at" if "patient_id" in columns_of(table) else "known_at"
-    return con.sql(f"SELECT {columns} FROM fresh_{table} ORDER BY {order}")
+    names = columns_of(table)
+    owner = "patient_id" if "patient_id" in names else TABLES[table].key
+    parts = -(-count // SORTED_AT_ONCE)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for part in range(parts):
+            where = f"WHERE hash({owner}) % {parts} = {part}" if parts > 1 else ""
+            sql = f"SELECT {', '.join(names)} FROM fresh_{table} {where} ORDER BY {owner}, known_at"
+            yield from con.sql(sql).to_arrow_reader(BATCH_ROWS)
+
+    schema = con.sql(f"SELECT {', '.join(names)} FROM fresh_{table} LIMIT 0").to_arrow_table().schema
+    return pa.RecordBatchReader.from_batches(schema, batches())
 
 
 def _quarantine(con: duckdb.DuckDBPyConnection, mapping: str, sources: Sequence[str]) -> Rows | None:

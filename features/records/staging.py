@@ -101,7 +101,8 @@ def unfold(con: duckdb.DuckDBPyConnection, entry: TableMapping, source: str, rec
         con.execute(f"CREATE OR REPLACE TEMP VIEW incoming_{table.name} AS {_states_of_one_row(table, '')}")
         return
     states = " UNION ALL ".join(
-        f"{sql} FROM sound_{table.name} SEMI JOIN repeated_{table.name} USING ({table.key}) WHERE known_{step} IS NOT NULL"
+        f"{sql} FROM sound_{table.name} SEMI JOIN repeated_{table.name} USING ({table.key}) "
+        f"WHERE known_{step} IS NOT NULL"
         for step, sql in enumerate(_states(table))
     )
     con.execute(

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -28,7 +28,7 @@ from features.errors import StoreError
 from features.records.schema import SQL_TYPES
 from features.records.tables import TABLES
 
-Rows = pa.Table | duckdb.DuckDBPyRelation
+Rows: TypeAlias = pa.Table | pa.RecordBatchReader | duckdb.DuckDBPyRelation
 
 KEPT_COLUMNS: Mapping[str, str] = {"known_at": "TIMESTAMPTZ", "recorded_at": "TIMESTAMPTZ"}
 QUARANTINE = "quarantine"
@@ -52,7 +52,7 @@ OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     MERGES: {"old_id": "VARCHAR", "new_id": "VARCHAR", **KEPT_COLUMNS},
 }
 REPLACED = frozenset({QUARANTINE, DERIVED})  # written anew, where all others are appended to
-_BATCH_ROWS = 100_000
+BATCH_ROWS = 100_000
 _NOT_IN_DELTA_PATHS = "[]^|%\\"
 # Delta's log would quote the smallest and largest name and phone of every file, and
 # would be tidied after a month, old versions with it.
@@ -189,7 +189,7 @@ class RecordStore:
 
         Parameters
         ----------
-        changes : mapping of str to pyarrow.Table or duckdb.DuckDBPyRelation
+        changes : mapping of str to pyarrow.Table, pyarrow.RecordBatchReader or duckdb.DuckDBPyRelation
             New rows per table, in the columns of `columns_of`; the whole content for `REPLACED` tables.
         made : Made
             For the log.
@@ -204,7 +204,7 @@ class RecordStore:
             path = self.root / name
             self.roll_back(name, versions.get(name))
             mode = "overwrite" if name in REPLACED else "append"
-            stream = rows.to_arrow_reader(_BATCH_ROWS) if isinstance(rows, duckdb.DuckDBPyRelation) else rows
+            stream = rows.to_arrow_reader(BATCH_ROWS) if isinstance(rows, duckdb.DuckDBPyRelation) else rows
             write_deltalake(path, stream, mode=mode, configuration=_KEPT_WHOLE_AND_QUIET)
             versions[name] = DeltaTable(path).version()
         return self.publish(versions, made)
