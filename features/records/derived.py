@@ -113,7 +113,7 @@ def derive(
         f"SELECT '{name}' AS table_name, id FROM ({_keys(name, f'fresh_{name}' if name in brought else '')})"
         for name in DERIVABLE
     )
-    first = "SELECT table_name, id, min(known_at) AS known_at, arg_min(recorded_at, known_at) AS recorded_at"
+    first = "SELECT table_name, id, min(known_at) AS known_at, min(recorded_at) AS recorded_at"
     firsts = " UNION ALL ".join(f"{first} FROM ({mention}) WHERE id IS NOT NULL GROUP BY ALL" for mention in mentions)
     con.execute(
         f"""CREATE OR REPLACE TEMP TABLE derived_now AS

@@ -122,7 +122,9 @@ def _vacuum(store: RecordStore, path: Path) -> int:
     """Remove the files of a table that no state of the log refers to."""
     kept = sorted({entry.versions[path.name] for entry in store.entries() if path.name in entry.versions})
     store.roll_back(path.name, store.versions().get(path.name))
-    removed = DeltaTable(path).vacuum(
-        retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True, keep_versions=kept
-    )
-    return len(removed)
+    options = {"retention_hours": 0, "enforce_retention_duration": False, "full": True, "keep_versions": kept}
+    # Delta goes on listing files long gone, and each run would leave its traces in the log.
+    outdated = sum((path / name).exists() for name in DeltaTable(path).vacuum(dry_run=True, **options))
+    if outdated:
+        DeltaTable(path).vacuum(dry_run=False, **options)
+    return outdated

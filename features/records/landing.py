@@ -39,8 +39,8 @@ from features.records.store import (
 )
 from features.records.tables import TABLES
 
-# What DuckDB may keep in memory; it spills the rest. Delta's writer needs as much again.
-MEMORY = "1500MB"
+# What DuckDB may keep in memory; it spills the rest. Delta's writer needs half a gigabyte beside it.
+MEMORY = "2000MB"
 SORTED_AT_ONCE = 2_500_000  # states
 
 

@@ -209,8 +209,7 @@ def merge(store: RecordStore, old: str, new: str, at: datetime) -> bool:
         if not fresh:
             return False
         put_merges(con, "fresh_merges", fresh, at)
-        rows = con.execute("SELECT * FROM fresh_merges").to_arrow_table()
-        store.commit({MERGES: rows}, Made("merge", at, counts={MERGES: (1, 0)}))
+        store.commit({MERGES: con.sql("SELECT * FROM fresh_merges")}, Made("merge", at, counts={MERGES: (1, 0)}))
         return True
 
 
