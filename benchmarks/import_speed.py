@@ -47,14 +47,15 @@ status_known_at = "status_known_at"
 """
 # Ten years, four visits a patient and year; one booking in fifty is still ahead.
 BOOKINGS = """
-    SELECT range + 1 AS appointment_id, (hash(range, $seed) % greatest($rows // 20, 1))::BIGINT + 1 AS patient_id,
-           (hash(range, $seed + 1) % 20)::BIGINT + 1 AS clinic_id, (hash(range, $seed + 2) % 120)::BIGINT + 1 AS clinician_id,
-           ['hygiene', 'filling', 'orthodontics', 'implant'][(hash(range, $seed + 3) % 4)::BIGINT + 1] AS service_line,
-           (hash(range, $seed + 4) % 100)::BIGINT AS fate, [15, 30, 45, 60][(hash(range, $seed + 5) % 4)::BIGINT + 1] AS duration_minutes,
-           (hash(range, $seed + 6) % 200000)::BIGINT AS fee_cents,
-           TIMESTAMP '2016-01-01 08:00:00' + to_minutes((hash(range, $seed + 7) % (60 * 24 * 3650))::BIGINT) AS booked_at,
-           booked_at + to_minutes((hash(range, $seed + 8) % 60000)::BIGINT + 30) AS starts_at
-    FROM range($rows)
+    WITH drawn AS (SELECT range AS n, [(hash(range, $seed + i) % 2147483648)::BIGINT FOR i IN range(10)] AS draw
+                   FROM range($rows))
+    SELECT n + 1 AS appointment_id, draw[1] % greatest($rows // 20, 1) + 1 AS patient_id,
+           draw[2] % 20 + 1 AS clinic_id, draw[3] % 120 + 1 AS clinician_id,
+           ['hygiene', 'filling', 'orthodontics', 'implant'][draw[4] % 4 + 1] AS service_line,
+           draw[5] % 100 AS fate, [15, 30, 45, 60][draw[6] % 4 + 1] AS duration_minutes, draw[7] % 200000 AS fee_cents,
+           TIMESTAMP '2016-01-01 08:00:00' + to_minutes(draw[8] % (60 * 24 * 3650)) AS booked_at,
+           booked_at + to_minutes(draw[9] % 60000 + 30) AS starts_at
+    FROM drawn
 """
 EXPORT = """
     SELECT appointment_id, patient_id, clinic_id, clinician_id, service_line,

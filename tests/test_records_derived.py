@@ -38,7 +38,8 @@ sent_at = "sent"
 FILES = {
     "bookings": (
         BOOKINGS,
-        "id,patient,clinic,doctor,booked\n1,p1,c1,d1,2026-01-02 10:00\n2,p2,c1,,2026-01-01 10:00\n3,p2,c2,d1,2026-01-05 10:00\n",
+        "id,patient,clinic,doctor,booked\n"
+        "1,p1,c1,d1,2026-01-02 10:00\n2,p2,c1,,2026-01-01 10:00\n3,p2,c2,d1,2026-01-05 10:00\n",
     ),
     "patients": (PATIENTS, "patient,clinic,since\np1,c9,2026-01-03 10:00\n"),
     "messages": (MESSAGES, "id,patient,booking,sent\n1,p3,1,2026-01-04 10:00\n2,p2,77,2025-12-31 10:00\n"),
@@ -68,7 +69,9 @@ def test_any_order_of_tables_derives_the_same(practice_at: Any, tmp_path: Any) -
             "patients": [("p1", at("2026-01-03")), ("p2", at("2025-12-31")), ("p3", at("2026-01-04"))],
         }
         versions = practice.store.versions()
-        practice.load(TIMES + FILES["bookings"][0], FILES["bookings"][1], at=NOW + timedelta(days=9), name="bookings.csv")
+        practice.load(
+            TIMES + FILES["bookings"][0], FILES["bookings"][1], at=NOW + timedelta(days=9), name="bookings.csv"
+        )
         assert practice.store.versions() == versions
 
 

@@ -82,7 +82,9 @@ def test_every_state_can_be_restored_and_left_again(practice_here: Any) -> None:
         assert known(practice_here, entry.versions) == state
 
 
-def test_import_after_restore_starts_from_what_was_restored(practice_here: Any, practice_at: Any, tmp_path: Path) -> None:
+def test_import_after_restore_starts_from_what_was_restored(
+    practice_here: Any, practice_at: Any, tmp_path: Path
+) -> None:
     seen = three_imports(practice_here)
     restore(practice_here.store, 1, START + 4 * DAY)
     practice_here.load(MAPPING, HEADER + line(5), at=START + 5 * DAY)

@@ -107,7 +107,9 @@ def test_merges_of_a_file_and_of_the_mapping(practice_here: Any, tmp_path: Path)
         ("[merges]\nfile = 'half.csv'\n", "half.csv, row 2"),
     ],
 )
-def test_wrong_merges_are_named_and_nothing_is_stored(section: str, said: str, practice_here: Any, tmp_path: Path) -> None:
+def test_wrong_merges_are_named_and_nothing_is_stored(
+    section: str, said: str, practice_here: Any, tmp_path: Path
+) -> None:
     (tmp_path / "half.csv").write_text("old_id,new_id\na,b\nb,\n")
     text = section + MAPPING if section.startswith("merges") else MAPPING + section
     with pytest.raises(MappingError, match=said):
@@ -173,7 +175,9 @@ def test_states_resolve_at_every_moment(
                 if START + day * DAY < at:
                     expected[number] = survivor(merges, who, at)
             where = known("s", f"TIMESTAMPTZ '{at.isoformat()}'")
-            found = con.execute(f"SELECT appointment_id, patient_id FROM appointments_states s WHERE {where}").fetchall()
+            found = con.execute(
+                f"SELECT appointment_id, patient_id FROM appointments_states s WHERE {where}"
+            ).fetchall()
             assert sorted(found) == sorted(expected.items())
 
 
@@ -186,7 +190,9 @@ def test_merged_history_counts_as_one_in_features(practice_here: Any) -> None:
     with connect() as con:
         practice_here.store.attach(con, schedule.RECORDS)
         schedule.build_spine(con, practice_here.settings)
-        made = con.execute(f"SELECT appointment_id, patient_id FROM spine WHERE moment = '{schedule.BOOKING}' ORDER BY 1")
+        made = con.execute(
+            f"SELECT appointment_id, patient_id FROM spine WHERE moment = '{schedule.BOOKING}' ORDER BY 1"
+        )
         assert made.fetchall() == [("1", "a"), ("2", "b"), ("3", "c"), ("4", "a")]
         evening = con.execute(f"SELECT DISTINCT patient_id FROM spine WHERE moment = '{schedule.EVENING}' ORDER BY 1")
         assert evening.fetchall() == [("b",), ("c",)]

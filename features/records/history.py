@@ -124,7 +124,7 @@ def _vacuum(store: RecordStore, path: Path) -> int:
     store.roll_back(path.name, store.versions().get(path.name))
     options = {"retention_hours": 0, "enforce_retention_duration": False, "full": True, "keep_versions": kept}
     # Delta goes on listing files long gone, and each run would leave its traces in the log.
-    outdated = sum((path / name).exists() for name in DeltaTable(path).vacuum(dry_run=True, **options))
+    outdated: int = sum((path / name).exists() for name in DeltaTable(path).vacuum(dry_run=True, **options))
     if outdated:
         DeltaTable(path).vacuum(dry_run=False, **options)
     return outdated

@@ -11,7 +11,7 @@ from statistics import median
 
 USUAL_MONTHS = 6  # a month is compared with the median of those before it
 ALARM = 4.0  # robust standard deviations
-LEAST = math.log(1.25)  # changes below a quarter are not worth a look, however sure
+LEAST = 0.25  # smaller changes, as a share of what is usual, are not worth a look, however sure
 _TO_SIGMA = 1.4826  # median absolute deviation of a normal distribution to its standard deviation
 
 
@@ -47,7 +47,7 @@ class LevelShift:
 class _Point:
     month: date
     value: float
-    level: float  # on a scale where changes add up: log of a count, log odds of a share
+    level: float  # on a scale where chance is the same for small and large values (Anscombe 1948)
     noise: float  # standard deviation of `level` by chance alone
 
 
@@ -74,13 +74,12 @@ def level_shifts(months: Sequence[Month]) -> Iterator[LevelShift]:
 
 
 def _bookings(month: Month) -> _Point:
-    count = month.bookings + 0.5
-    return _Point(month.month, month.bookings, math.log(count), 1 / math.sqrt(count))
+    return _Point(month.month, month.bookings, 2 * math.sqrt(month.bookings + 3 / 8), 1.0)
 
 
 def _no_shows(month: Month) -> _Point:
-    missed, kept = month.missed + 0.5, month.ended - month.missed + 0.5
-    return _Point(month.month, month.missed / month.ended, math.log(missed / kept), math.sqrt(1 / missed + 1 / kept))
+    level = 2 * math.asin(math.sqrt((month.missed + 3 / 8) / (month.ended + 3 / 4)))
+    return _Point(month.month, month.missed / month.ended, level, 1 / math.sqrt(month.ended))
 
 
 def _shifts(clinic: str, measure: str, points: Sequence[_Point]) -> Iterator[LevelShift]:
@@ -95,7 +94,8 @@ def _shifts(clinic: str, measure: str, points: Sequence[_Point]) -> Iterator[Lev
     for point, usual, level in steps:
         step = point.level - level
         z = step / max(usual_step, point.noise * math.sqrt(1 + math.pi / 2 / USUAL_MONTHS))
-        sign = int(math.copysign(1, step)) if abs(z) >= ALARM and abs(step) >= LEAST else 0
+        is_large = abs(z) >= ALARM and abs(point.value - usual) >= LEAST * usual
+        sign = int(math.copysign(1, step)) if is_large else 0
         if sign and sign != last_sign:
             yield LevelShift(clinic, point.month, measure, usual, point.value, z)
         last_sign = sign
