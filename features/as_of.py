@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import duckdb
 
+from features.records.merging import attach_survivors
 from features.records.tables import TABLES
 
 
 def attach_states(con: duckdb.DuckDBPyConnection, table: str) -> None:
     """Make ``<table>_states``: every recorded state with the span during which it was the newest.
+
+    A patient who was merged into another is that other from the merge on; the
+    merge then divides a state into two, of which one was known at any moment.
 
     Parameters
     ----------
@@ -23,11 +27,28 @@ def attach_states(con: duckdb.DuckDBPyConnection, table: str) -> None:
         A table of the contract.
     """
     key = TABLES[table].key
-    con.execute(
-        f"""CREATE OR REPLACE TEMP TABLE {table}_states AS
-        SELECT *, lead(known_at) OVER (PARTITION BY {key} ORDER BY known_at, recorded_at) AS known_until
+    states = f"""SELECT *, lead(known_at) OVER (PARTITION BY {key} ORDER BY known_at, recorded_at) AS known_until
         FROM {table}"""
-    )
+    patients = [c.name for c in TABLES[table].columns if c.refers_to == "patients" or c.name == "patient_id"]
+    if patients and attach_survivors(con):
+        for column in patients:
+            states = _of_survivors(states, column, is_key=column == key)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {table}_states AS {states}")
+
+
+def _of_survivors(states: str, column: str, *, is_key: bool) -> str:
+    """SQL of `states` with the patient whom `column` names as known at the time; merges divide the spans.
+
+    A row about the merged number itself (`is_key`) ends with the merge: from
+    then on the surviving patient's own row counts.
+    """
+    kept = f"WHERE m.patient_id IS NULL OR m.survivor_id = s.{column}" if is_key else ""
+    return f"""SELECT s.* REPLACE (
+            coalesce(m.survivor_id, s.{column}) AS {column},
+            greatest(s.known_at, m.from_at) AS known_at, least(s.known_until, m.until_at) AS known_until)
+        FROM ({states}) AS s
+        LEFT JOIN survivors AS m ON m.patient_id = s.{column}
+          AND coalesce(m.from_at < s.known_until, true) AND coalesce(m.until_at > s.known_at, true) {kept}"""
 
 
 def known(state: str, moment: str) -> str:

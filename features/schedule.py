@@ -210,7 +210,7 @@ def spine_sql(zone: str, evening_hour: int) -> str:
     """
     evening = evening_before("starts_at", zone, evening_hour)
     return f"""
-        SELECT appointment_id, patient_id, '{BOOKING}' AS moment,
+        SELECT appointment_id, arg_min(patient_id, known_at) AS patient_id, '{BOOKING}' AS moment,
                min(known_at) + INTERVAL {SECONDS_AFTER_BOOKING} SECOND AS as_of
         FROM appointments_states WHERE status = 'booked' GROUP BY ALL
         UNION ALL

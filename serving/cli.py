@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serving.clock import now
+from serving.commands import records
 
 if TYPE_CHECKING:
     from features.settings import Settings
@@ -78,28 +79,8 @@ def main() -> None:
     _quiet()
 
 
-@main.command("import")
-@click.argument("source")
-@click.option(
-    "--mapping",
-    "-m",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="How its columns are to be read: a file, or the name of a built-in mapping (fhir, open_dental).",
-)
-@_friendly
-def import_(source: str, mapping: Path) -> None:
-    """Import an export of the practice's system (a file, a folder of files, a database's URL)."""
-    from features.records.landing import import_files
-    from features.records.mapping import load_mapping
-    from features.records.sources import as_source
-    from features.records.store import RecordStore
-    from serving.console import print_import
-
-    settings = _settings()
-    how = load_mapping(mapping, settings.practice.time_zone)
-    report = import_files(RecordStore(settings.paths.records), as_source(source), how, now())
-    print_import(report)
+for _command in records.COMMANDS:
+    main.add_command(_command)
 
 
 @main.command()

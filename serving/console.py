@@ -9,7 +9,12 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from zoneinfo import ZoneInfo
+
     from features.records.landing import ImportReport
+    from features.records.quarantine import Faults
+    from features.records.store import Entry
     from serving.status import Status
     from training.no_show import Training
 
@@ -38,8 +43,54 @@ def print_import(report: ImportReport) -> None:
         console.print("no row quarantined")
     for note in report.notes:
         console.print(f"note: {escape(note)}")
+    for one in report.missing:
+        console.print(
+            f"note: {one.rows:,} rows of {one.table} name {one.things:,} {one.refers_to} in {one.column} that no table "
+            f"brought{'; kept by their numbers alone' if one.is_derived else ''}"
+        )
+    if report.locked:
+        table = Table(title="not brought yet", title_justify="left")
+        for name in ("table", "would unlock"):
+            table.add_column(name)
+        for name, unlocks in report.locked.items():
+            table.add_row(name, unlocks)
+        console.print(table)
     if not report.has_changes:
         console.print("nothing new: the records are as they were")
+
+
+def print_history(entries: Sequence[Entry], zone: ZoneInfo) -> None:
+    """Print the finished states of the records, newest last."""
+    table = Table(title="history", title_justify="left")
+    table.add_column("number", justify="right")
+    for name in ("when", "what", "of", "stored and changed", "versions"):
+        table.add_column(name)
+    for entry in entries:
+        made = entry.made
+        counts = [f"{name} +{new:,} ~{changed:,}" for name, (new, changed) in made.counts.items() if new or changed]
+        table.add_row(
+            str(entry.number),
+            f"{made.at.astimezone(zone):%Y-%m-%d %H:%M}",
+            made.kind,
+            ", ".join(made.sources),
+            "\n".join(counts),
+            ", ".join(f"{name} {version}" for name, version in sorted(entry.versions.items())),
+        )
+    console.print(table if entries else "nothing has been imported yet")
+
+
+def print_faults(faults: Sequence[Faults]) -> None:
+    """Print what is in quarantine, the most frequent faults first."""
+    if not faults:
+        console.print("no row is in quarantine")
+        return
+    table = Table(title="quarantine", title_justify="left")
+    for name in ("reason", "table", "column", "file", "mapping"):
+        table.add_column(name)
+    table.add_column("rows", justify="right")
+    for one in faults:
+        table.add_row(one.reason, one.table, one.column, one.source, one.mapping, f"{one.rows:,}")
+    console.print(table)
 
 
 def print_training(training: Training) -> None:

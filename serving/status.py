@@ -69,6 +69,8 @@ def _stored(settings: Settings, now: datetime) -> tuple[list[Line], list[str]]:
                 (count,) = con.execute("SELECT count(DISTINCT (source, row_number)) FROM quarantine").fetchall()[0]
                 lines.append(Line("stored", "quarantine", f"{count:,} rows"))
                 continue
+            if name not in TABLES:
+                continue
             count, newest = con.execute(
                 f"SELECT count(DISTINCT {TABLES[name].key}), max(recorded_at) FROM {name}"
             ).fetchall()[0]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,11 +20,28 @@ import pyarrow as pa
 
 from features.duck import connect
 from features.errors import FileError, MappingError
-from features.records import staging
+from features.records import derived, merging, staging
+from features.records.derived import MissingReference
 from features.records.files import RawTable
 from features.records.mapping import Mapping, TableMapping
 from features.records.sources import Loaded, load_system, locate, reader_for
-from features.records.store import QUARANTINE, QUARANTINE_COLUMNS, RecordStore, columns_of
+from features.records.store import (
+    BATCH_ROWS,
+    DERIVABLE,
+    DERIVED,
+    MERGES,
+    QUARANTINE,
+    QUARANTINE_COLUMNS,
+    Made,
+    RecordStore,
+    Rows,
+    columns_of,
+)
+from features.records.tables import TABLES
+
+# What DuckDB may keep in memory; it spills the rest. Delta's writer needs half a gigabyte beside it.
+MEMORY = "2000MB"
+SORTED_AT_ONCE = 2_500_000  # states
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,10 @@ class ImportReport:
         Counts per table.
     notes : tuple of str
         What the importer had to assume.
+    missing : tuple of MissingReference
+        References of the imported rows to things that no table brought.
+    locked : dict of str to str
+        Tables that the records do not have, and what each would unlock.
     """
 
     rows: int
@@ -60,6 +81,8 @@ class ImportReport:
     quarantined_rows: int
     tables: tuple[TableReport, ...]
     notes: tuple[str, ...] = field(default=())
+    missing: tuple[MissingReference, ...] = ()
+    locked: dict[str, str] = field(default_factory=dict)
 
     @property
     def has_changes(self) -> bool:
@@ -100,56 +123,95 @@ def import_files(store: RecordStore, source: Path | str, mapping: Mapping, recor
         tempfile.TemporaryDirectory(prefix="revisit-import-") as folder,
         connect(Path(folder)) as con,
     ):
-        if mapping.is_iso:
-            loaded = load_system(con, source, mapping)
-        else:
-            raws = {
-                name: _load(con, mapping, name, path, index, Path(folder))
-                for index, (name, path) in enumerate(paths.items())
-            }
-            loaded = Loaded(raws, {name: path.name for name, path in paths.items()})
-        return _import(con, store, mapping, loaded, recorded_at)
+        con.execute(f"SET memory_limit = '{MEMORY}'")
+        loaded = load_system(con, source, mapping) if mapping.is_iso else _loaded(con, mapping, paths, Path(folder))
+        rows = _stage(con, mapping, loaded)
+        notes = list(loaded.notes)
+        for entry in mapping.tables:
+            notes += staging.unfold(con, entry, loaded.names[entry.file], recorded_at)
+        locate(con, loaded.parts)
+        store.attach(con, _needed(mapping), is_derived_shown=False)
+        reports, changes = _changes(con, mapping, recorded_at)
+        merges = _merges(con, mapping, source, Path(folder), recorded_at)
+        if merges is not None:
+            reports.append(merges)
+            changes |= {MERGES: con.sql("SELECT * FROM fresh_merges")} if merges.stored else {}
+        tables = [entry.table for entry in mapping.tables]
+        missing = tuple(derived.missing_references(con, tables))
+        found = derived.derive(con, tables, "fresh_merges" if merges else None)
+        changes |= {DERIVED: found} if found is not None else {}
+        quarantine = _quarantine(con, mapping.name, loaded.sources)
+        changes |= {QUARANTINE: quarantine} if quarantine is not None else {}
+        if changes:
+            counts = {report.table: (report.stored, report.changed) for report in reports}
+            store.commit(changes, Made("import", recorded_at, tuple(loaded.sources), counts))
+        return ImportReport(
+            rows, *_set_aside(con), tuple(reports), tuple(notes), missing, derived.unlocked_by([*store.versions()])
+        )
 
 
-def _import(
-    con: duckdb.DuckDBPyConnection,
-    store: RecordStore,
-    mapping: Mapping,
-    loaded: Loaded,
-    recorded_at: datetime,
-) -> ImportReport:
-    raws, names = loaded.raws, loaded.names
+def _loaded(con: duckdb.DuckDBPyConnection, mapping: Mapping, paths: dict[str | None, Path], scratch: Path) -> Loaded:
+    raws = {name: _load(con, mapping, name, path, index, scratch) for index, (name, path) in enumerate(paths.items())}
+    return Loaded(raws, {name: path.name for name, path in paths.items()})
+
+
+def _stage(con: duckdb.DuckDBPyConnection, mapping: Mapping, loaded: Loaded) -> int:
+    """Make ``staged_<table>`` of every table and ``broken``; say how many rows were read."""
+    con.execute("SET preserve_insertion_order = false")  # rows are numbered by now
     staging.start(con)
-    for name, raw in raws.items():
-        staging.note_rejected(con, names[name], raw)
-    for entry in mapping.tables:
-        staging.stage(con, mapping, entry, raws[entry.file].name, names[entry.file])
-    notes = list(loaded.notes)
-    for entry in mapping.tables:
-        notes += staging.unfold(con, entry, names[entry.file], recorded_at)
-    locate(con, loaded.parts)
-    store.attach(con, [QUARANTINE, *(entry.table.name for entry in mapping.tables)])
-    changes: dict[str, pa.Table] = {}
-    reports = []
+    for name, raw in loaded.raws.items():
+        staging.note_rejected(con, loaded.names[name], raw)
+        for entry in mapping.tables:
+            if entry.file == name:
+                staging.stage(con, mapping, entry, raw.name, loaded.names[name])
+        con.execute(f"DROP TABLE {raw.name}")
+    return sum(raw.rows for raw in loaded.raws.values())
+
+
+def _needed(mapping: Mapping) -> list[str]:
+    """Stored tables that an import looks at: its own, and those that they refer to."""
+    own = [entry.table for entry in mapping.tables]
+    referred = [column.refers_to for table in own for column in derived.references(table)]
+    return list(dict.fromkeys((QUARANTINE, DERIVED, *DERIVABLE, *(table.name for table in own), *referred)))
+
+
+def _changes(
+    con: duckdb.DuckDBPyConnection, mapping: Mapping, recorded_at: datetime
+) -> tuple[list[TableReport], dict[str, Rows]]:
+    reports, changes = [], {}
     for entry in mapping.tables:
         reports.append(_compare(con, entry, recorded_at))
         rows = _fresh_rows(con, entry.table.name)
-        if rows.num_rows:
+        if rows is not None:
             changes[entry.table.name] = rows
-    quarantine = _quarantine(con, loaded.sources)
-    if quarantine is not None:
-        changes[QUARANTINE] = quarantine
-    if changes:
-        store.commit(changes)
+    return reports, changes
+
+
+def _merges(
+    con: duckdb.DuckDBPyConnection, mapping: Mapping, source: Path | str, scratch: Path, recorded_at: datetime
+) -> TableReport | None:
+    """Make ``fresh_merges`` out of the mapping's ``[merges]``, if it has any."""
+    told = mapping.merges
+    if told is None:
+        return None
+    if told.file:
+        if isinstance(source, str):
+            raise MappingError(f"mapping {mapping.name!r}: [merges] names a file, but the source is a database.")
+        path = (source if source.is_dir() else source.parent) / told.file
+        needed = sorted(filter(None, (told.old, told.new, told.merged_at)))
+        reader_for(path)(con, path, "raw_merges", mapping, needed, scratch)
+    moments = staging.moment_of(mapping, told.merged_at) if told.merged_at else "NULL"
+    merges = merging.merges_in(con, told, "raw_merges", moments, recorded_at)
+    fresh = merging.news(merging.stored_merges(con), merges)
+    merging.put_merges(con, "fresh_merges", fresh, recorded_at)
+    return TableReport(MERGES, stored=len(fresh), changed=0, unchanged=len(merges) - len(fresh))
+
+
+def _set_aside(con: duckdb.DuckDBPyConnection) -> tuple[dict[str, int], int]:
+    """Count the quarantined records by reason, and all."""
     reasons = con.execute("SELECT reason, count(DISTINCT (source, row_number)) FROM broken GROUP BY 1").fetchall()
-    bad_rows = con.execute("SELECT count(DISTINCT (source, row_number)) FROM broken").fetchall()[0][0]
-    return ImportReport(
-        rows=sum(raw.rows for raw in raws.values()),
-        quarantined=dict(Counter(dict(reasons)).most_common()),
-        quarantined_rows=bad_rows,
-        tables=tuple(reports),
-        notes=tuple(notes),
-    )
+    (rows,) = con.execute("SELECT count(DISTINCT (source, row_number)) FROM broken").fetchall()[0]
+    return dict(Counter(dict(reasons)).most_common()), rows
 
 
 def _paths(source: Path | str, mapping: Mapping) -> dict[str | None, Path]:
@@ -179,65 +241,93 @@ def _load(
 def _compare(con: duckdb.DuckDBPyConnection, entry: TableMapping, recorded_at: datetime) -> TableReport:
     """Make ``fresh_<table>``: the incoming states that the records do not hold yet.
 
-    A state whose moment is not taken yet is kept, even where it repeats the one
-    before it: an older export may still bring what lay between the two. Only
-    where the moment itself is assumed, a repetition says nothing.
+    All states of a thing that the records do not know are fresh. Of the others
+    (``judged_<table>``), a state whose moment is not taken yet is kept, even
+    where it repeats the one before it: an older export may still bring what lay
+    between the two. Only where the moment itself is assumed, a repetition says
+    nothing.
 
     A row whose last state differs from the newest one known, though not by a
     newer time of its own, tells of a change that carries no time: it counts
     from `recorded_at` on, so that the last import wins. If a later state is
     known by a time of its own, the row is older than that, and changes nothing.
     """
-    table, key = entry.table, entry.table.key
-    content = staging.content_hash(table)
+    name, key = entry.table.name, entry.table.key
     con.execute(
-        f"""CREATE OR REPLACE TEMP TABLE stored AS
-        SELECT {key}, known_at, {content} AS content,
+        f"""CREATE OR REPLACE TEMP TABLE stored_{name} AS
+        SELECT {key}, known_at, {staging.content_hash(entry.table)} AS content,
                row_number() OVER (PARTITION BY {key} ORDER BY known_at DESC) = 1 AS is_latest,
                max(known_at) FILTER (known_at <> recorded_at) OVER (PARTITION BY {key}) AS newest_own_time
-        FROM {table.name} SEMI JOIN incoming_{table.name} USING ({key})"""
+        FROM {name} SEMI JOIN sound_{name} USING ({key})"""
     )
+    moment = f"TIMESTAMPTZ '{recorded_at.isoformat()}'"
+    columns = ", ".join(columns_of(name))
+    fresh = f"SELECT *, {moment} AS recorded_at FROM incoming_{name}"
+    (known,) = con.execute(f"SELECT count(DISTINCT {key}) FROM stored_{name}").fetchall()[0]
+    changed = _judge(con, entry, moment) if known else 0
+    if known:
+        fresh += f" ANTI JOIN stored_{name} USING ({key}) UNION ALL BY NAME SELECT * FROM judged_{name}"
+    con.execute(f"CREATE OR REPLACE TEMP VIEW fresh_{name} AS SELECT {columns} FROM ({fresh})")
+    (total,) = con.execute(
+        f"""SELECT (SELECT count(*) FROM sound_{name}) - coalesce(sum(times - 1), 0)::BIGINT FROM repeated_{name}"""
+    ).fetchall()[0]
+    return TableReport(name, stored=total - known, changed=changed, unchanged=known - changed)
+
+
+def _judge(con: duckdb.DuckDBPyConnection, entry: TableMapping, moment: str) -> int:
+    """Make ``judged_<table>``: fresh states of things that the records know; say how many things changed."""
+    name, key = entry.table.name, entry.table.key
+    content = staging.content_hash(entry.table)
     con.execute(
-        f"""CREATE OR REPLACE TEMP TABLE fresh_{table.name} AS
-        WITH judged AS (
+        f"""CREATE OR REPLACE TEMP TABLE judged_{name} AS
+        WITH met AS (SELECT *, {content} AS content FROM incoming_{name} SEMI JOIN stored_{name} USING ({key})),
+        judged AS (
             SELECT i.*, before.content AS content_before, same.known_at IS NOT NULL AS is_moment_taken,
                    latest.content AS latest_content, latest.known_at AS latest_at, latest.newest_own_time
-            FROM incoming_{table.name} i
-            ASOF LEFT JOIN stored before ON before.{key} = i.{key} AND before.known_at <= i.known_at
-            LEFT JOIN stored same ON same.{key} = i.{key} AND same.known_at = i.known_at
-            LEFT JOIN stored latest ON latest.{key} = i.{key} AND latest.is_latest)
-        SELECT *, $moment::TIMESTAMPTZ AS recorded_at, content_before IS DISTINCT FROM content AS is_change
+            FROM met i
+            ASOF LEFT JOIN stored_{name} before ON before.{key} = i.{key} AND before.known_at <= i.known_at
+            LEFT JOIN stored_{name} same ON same.{key} = i.{key} AND same.known_at = i.known_at
+            LEFT JOIN stored_{name} latest ON latest.{key} = i.{key} AND latest.is_latest)
+        SELECT *, {moment} AS recorded_at, content_before IS DISTINCT FROM content AS is_change
         FROM judged
         WHERE NOT is_moment_taken AND (NOT is_assumed OR content_before IS DISTINCT FROM content)
         UNION ALL BY NAME
-        SELECT * REPLACE (greatest($moment::TIMESTAMPTZ, latest_at + INTERVAL 1 MICROSECOND) AS known_at),
-               $moment::TIMESTAMPTZ AS recorded_at, true AS is_change
+        SELECT * REPLACE (greatest({moment}, latest_at + INTERVAL 1 MICROSECOND) AS known_at),
+               {moment} AS recorded_at, true AS is_change
         FROM judged
         WHERE is_last AND latest_at >= known_at AND latest_content IS DISTINCT FROM content
-          AND known_at >= coalesce(newest_own_time, known_at)""",
-        {"moment": recorded_at},
+          AND known_at >= coalesce(newest_own_time, known_at)"""
     )
-    total, stored, changed = con.execute(
-        f"""SELECT count(*), count(*) FILTER (is_fresh AND NOT is_known), count(*) FILTER (is_fresh AND is_known)
-        FROM (SELECT {key}, {key} IN (SELECT {key} FROM fresh_{table.name} WHERE is_change) AS is_fresh,
-                     {key} IN (SELECT {key} FROM stored) AS is_known
-              FROM incoming_{table.name} GROUP BY {key})"""
-    ).fetchall()[0]
-    return TableReport(table.name, stored=stored, changed=changed, unchanged=total - stored - changed)
+    changed: int = con.execute(f"SELECT count(DISTINCT {key}) FROM judged_{name} WHERE is_change").fetchall()[0][0]
+    return changed
 
 
-def _fresh_rows(con: duckdb.DuckDBPyConnection, table: str) -> pa.Table:
-    columns = ", ".join(columns_of(table))
-    order = "patient_id, known_at" if "patient_id" in columns_of(table) else "known_at"
-    return con.sql(f"SELECT {columns} FROM fresh_{table} ORDER BY {order}").to_arrow_table()
+def _fresh_rows(con: duckdb.DuckDBPyConnection, table: str) -> pa.RecordBatchReader | None:
+    """The rows to be added, a patient's together; read only when they are written, and never all at once."""
+    (count,) = con.execute(f"SELECT count(*) FROM fresh_{table}").fetchall()[0]
+    if not count:
+        return None
+    names = columns_of(table)
+    owner = "patient_id" if "patient_id" in names else TABLES[table].key
+    parts = -(-count // SORTED_AT_ONCE)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for part in range(parts):
+            where = f"WHERE hash({owner}) % {parts} = {part}" if parts > 1 else ""
+            sql = f"SELECT {', '.join(names)} FROM fresh_{table} {where} ORDER BY {owner}, known_at"
+            yield from con.sql(sql).to_arrow_reader(BATCH_ROWS)
+
+    schema = con.sql(f"SELECT {', '.join(names)} FROM fresh_{table} LIMIT 0").to_arrow_table().schema
+    return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def _quarantine(con: duckdb.DuckDBPyConnection, sources: Sequence[str]) -> pa.Table | None:
+def _quarantine(con: duckdb.DuckDBPyConnection, mapping: str, sources: Sequence[str]) -> Rows | None:
     """The quarantine after this import: these files' rows replaced, all others kept; None if it stays as it is."""
     columns = ", ".join(QUARANTINE_COLUMNS)
+    ours = mapping.replace("'", "''")
     named = ", ".join("'" + source.replace("'", "''") + "'" for source in sources)
-    merged = f"""SELECT {columns} FROM {QUARANTINE} WHERE source NOT IN ({named})
-                 UNION ALL SELECT {columns} FROM broken"""
+    merged = f"""SELECT {columns} FROM {QUARANTINE} WHERE mapping <> '{ours}' OR source NOT IN ({named})
+                 UNION ALL SELECT {columns} FROM (SELECT *, '{ours}' AS mapping FROM broken)"""
     differing = con.execute(
         f"""SELECT count(*) FROM (
             (SELECT {columns} FROM {QUARANTINE} EXCEPT ALL ({merged})) UNION ALL
@@ -245,4 +335,4 @@ def _quarantine(con: duckdb.DuckDBPyConnection, sources: Sequence[str]) -> pa.Ta
     ).fetchall()[0][0]
     if not differing:
         return None
-    return con.sql(f"{merged} ORDER BY source, row_number, table_name, column_name").to_arrow_table()
+    return con.sql(f"SELECT * FROM ({merged}) ORDER BY mapping, source, row_number, table_name, column_name")

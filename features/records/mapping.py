@@ -25,6 +25,7 @@ from sqlglot import exp
 
 from features.errors import MappingError
 from features.records.formats import SYSTEM_SETTINGS, built_in, with_built_in, wrong_system_settings
+from features.records.merging import MergeSource, parse_merges
 from features.records.schema import Table
 from features.records.tables import TABLES
 
@@ -80,6 +81,7 @@ class Mapping:
         "%Y-%m-%d",
     )
     date_formats: tuple[str, ...] = ("%Y-%m-%d",)
+    merges: MergeSource | None = None
     # Of formats that are no files of columns (fhir, open_dental, sql); see `features.records.formats`.
     format: str = "files"
     parameters: MappingType[str, Any] = field(default_factory=dict)
@@ -96,7 +98,16 @@ class Mapping:
         return tuple(dict.fromkeys(table.file for table in self.tables))
 
 
-_TOP = {"name", "time_zone", "delimiter", "encoding", "datetime_formats", "date_formats", "tables"} | SYSTEM_SETTINGS
+_TOP = {
+    "name",
+    "time_zone",
+    "delimiter",
+    "encoding",
+    "datetime_formats",
+    "date_formats",
+    "tables",
+    "merges",
+} | SYSTEM_SETTINGS
 _ENTRY = {"columns", "file", "where", "query"}
 _FORMS = {"column", "value", "sql", "age", "at", "values"}
 
@@ -139,17 +150,19 @@ def load_mapping(path: Path, time_zone: str | None = None) -> Mapping:
     tables = [_table(name, entry, problems) for name, entry in _section(content.get("tables")).items()]
     if not tables:
         problems.append("no [tables.NAME] section; say which table the file fills, e.g. [tables.appointments]")
+    merges = parse_merges(content.get("merges"), problems)
     if problems:
         raise MappingError(f"mapping {path}: " + "; ".join(problems) + ".")
     options: dict[str, Any] = {
         key: tuple(content[key]) if isinstance(content[key], list) else content[key]
-        for key in _TOP - {"name", "tables", "time_zone"}
+        for key in _TOP - {"name", "tables", "time_zone", "merges"}
         if key in content
     }
     return Mapping(
         name=content.get("name", path.stem),
         time_zone=content["time_zone"],
         tables=tuple(table for table in tables if table),
+        merges=merges,
         **options,
     )
 

@@ -135,6 +135,6 @@ def locate(con: duckdb.DuckDBPyConnection, parts: Sequence[tuple[str, int]]) -> 
     con.executemany("INSERT INTO parts VALUES (?, ?)", list(parts))
     con.execute(
         """CREATE OR REPLACE TEMP TABLE broken AS
-        SELECT parts.file AS source, table_name, row_number - before AS row_number, column_name, reason
+        SELECT broken.* REPLACE (parts.file AS source, row_number - before AS row_number)
         FROM broken ASOF JOIN parts ON broken.row_number > parts.before"""
     )

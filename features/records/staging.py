@@ -13,13 +13,15 @@ from features.records.mapping import ColumnSource, Mapping, TableMapping
 from features.records.schema import SQL_TYPES, Column, Milestone, Table
 
 OLDEST_AGE = 120
+_LIKE_A_DATE = r"^\d{1,4}[-/.年]\d{1,2}[-/.月]\d{1,4}"
 
 
 def start(con: duckdb.DuckDBPyConnection) -> None:
     """Make the empty list of broken rows: one row per file, row, column and reason."""
     con.execute(
         """CREATE OR REPLACE TEMP TABLE broken (
-            source VARCHAR, table_name VARCHAR, row_number BIGINT, column_name VARCHAR, reason VARCHAR)"""
+            source VARCHAR, table_name VARCHAR, row_number BIGINT, column_name VARCHAR, value_class VARCHAR,
+            reason VARCHAR)"""
     )
     # It would lift what two computed columns share out of their TRY, and fail on the first bad row.
     con.execute("SET disabled_optimizers = 'common_subexpressions'")
@@ -27,9 +29,9 @@ def start(con: duckdb.DuckDBPyConnection) -> None:
 
 def note_rejected(con: duckdb.DuckDBPyConnection, source: str, raw: RawTable) -> None:
     """List the records whose number of fields is wrong."""
-    rows = [(source, None, bad.row, None, bad.reason) for bad in raw.rejected]
+    rows = [(source, None, bad.row, None, None, bad.reason) for bad in raw.rejected]
     if rows:
-        con.executemany("INSERT INTO broken VALUES (?, ?, ?, ?, ?)", rows)
+        con.executemany("INSERT INTO broken VALUES (?, ?, ?, ?, ?, ?)", rows)
 
 
 def stage(con: duckdb.DuckDBPyConnection, mapping: Mapping, entry: TableMapping, raw: str, source: str) -> None:
@@ -43,13 +45,13 @@ def stage(con: duckdb.DuckDBPyConnection, mapping: Mapping, entry: TableMapping,
         f"{mapped[c.name]} AS {c.name}" if c.name in mapped else f"CAST(NULL AS {SQL_TYPES[c.type]}) AS {c.name}"
         for c in table.columns
     ]
-    given = [f"{_given(form)} AS _has_{name}" for name, form in entry.columns.items()]
-    failed = [f"{_failed(form)} AS _failed_{name}" for name, form in entry.columns.items()]
-    where = f"WHERE ({entry.where}\n)" if entry.where else ""
+    asked = {name: form for name, form in entry.columns.items() if _may_be_lost(table.column(name), form)}
+    given = [f"{_given(form)} AS _has_{name}" for name, form in asked.items()]
+    failed = [f"{_failed(form)} AS _failed_{name}" for name, form in entry.columns.items() if form.sql]
     try:
         con.execute(
             f"""CREATE OR REPLACE TEMP TABLE staged_{table.name} AS
-            SELECT _row, {", ".join(typed + given + failed)} FROM {raw} {where}"""
+            SELECT _row, {", ".join(typed + given + failed)} FROM {_trimmed_rows(entry, raw)}"""
         )
     except (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException) as error:
         reason = str(error).splitlines()[0].rstrip(".")
@@ -61,16 +63,20 @@ def stage(con: duckdb.DuckDBPyConnection, mapping: Mapping, entry: TableMapping,
         ) from None
     for column, condition, reason in _faults(entry):
         con.execute(
-            f"""INSERT INTO broken SELECT ?, ?, _row, ?, ? FROM staged_{table.name} WHERE {condition}""",
+            f"""INSERT INTO broken SELECT ?, ?, _row, ?, NULL, ? FROM staged_{table.name} WHERE {condition}""",
             [source, table.name, column, reason],
         )
+    _classify(con, mapping, entry, raw, source)
 
 
 def unfold(con: duckdb.DuckDBPyConnection, entry: TableMapping, source: str, recorded_at: datetime) -> Iterator[str]:
     """Make ``incoming_<table>``: one row per state, in the order the practice learned them.
 
     A row of the file is stored whole or not at all: what one table finds
-    broken is left out of every table of the same file.
+    broken is left out of every table of the same file. ``sound_<table>`` holds
+    the rows that are left; both are views, so that millions of rows are not
+    copied again and again. Only of things that the file names more than once
+    (``repeated_<table>``) are the states of several rows put in order.
 
     Yields
     ------
@@ -78,25 +84,45 @@ def unfold(con: duckdb.DuckDBPyConnection, entry: TableMapping, source: str, rec
         What had to be assumed, for the report.
     """
     table = entry.table
-    clocks = ", ".join(f"{clock} AS {name}" for name, clock in _clocks(table).items())
+    clocks = ", ".join(f"{clock} AS {name}" for name, clock in _clocks(table, recorded_at).items())
     con.execute(
-        f"""CREATE OR REPLACE TEMP TABLE sound AS
+        f"""CREATE OR REPLACE TEMP VIEW sound_{table.name} AS
         SELECT {", ".join(("_row", *table.column_names))}, {clocks}
         FROM staged_{table.name}
-        WHERE _row NOT IN (SELECT row_number FROM broken WHERE source = $source)""",
-        {"source": source} | ({"moment": recorded_at} if "$moment" in clocks else {}),
+        WHERE _row NOT IN (SELECT row_number FROM broken WHERE source = {_text(source)})"""
     )
     yield from _assumed_times(con, table)
-    states = " UNION ALL ".join(_states(table))
     con.execute(
-        f"""CREATE OR REPLACE TEMP TABLE incoming_{table.name} AS
+        f"""CREATE OR REPLACE TEMP TABLE repeated_{table.name} AS
+        SELECT {table.key}, count(*) AS times FROM sound_{table.name} GROUP BY ALL HAVING count(*) > 1"""
+    )
+    (repeated,) = con.execute(f"SELECT count(*) FROM repeated_{table.name}").fetchall()[0]
+    if not repeated:
+        con.execute(f"CREATE OR REPLACE TEMP VIEW incoming_{table.name} AS {_states_of_one_row(table, '')}")
+        return
+    states = " UNION ALL ".join(
+        f"{sql} FROM sound_{table.name} SEMI JOIN repeated_{table.name} USING ({table.key}) "
+        f"WHERE known_{step} IS NOT NULL"
+        for step, sql in enumerate(_states(table))
+    )
+    con.execute(
+        f"""CREATE OR REPLACE TEMP TABLE ordered_{table.name} AS
         WITH states AS ({states}),
-        hashed AS (SELECT *, {content_hash(table)} AS content FROM states),
-        single AS (SELECT * FROM hashed
+        single AS (SELECT * FROM states
                    QUALIFY row_number() OVER (PARTITION BY {table.key}, known_at ORDER BY step DESC, _row DESC) = 1)
         SELECT *, lead(known_at) OVER (PARTITION BY {table.key} ORDER BY known_at) IS NULL AS is_last
         FROM single"""
     )
+    others = f"ANTI JOIN repeated_{table.name} USING ({table.key})"
+    con.execute(
+        f"""CREATE OR REPLACE TEMP VIEW incoming_{table.name} AS
+        {_states_of_one_row(table, others)} UNION ALL BY NAME SELECT * FROM ordered_{table.name}"""
+    )
+
+
+def moment_of(mapping: Mapping, column: str) -> str:
+    """SQL of a wall-clock time of the practice, in a column of a file as it is, as an instant."""
+    return _zoned(mapping, _instant(mapping, _name(column)))
 
 
 def content_hash(table: Table) -> str:
@@ -107,7 +133,7 @@ def content_hash(table: Table) -> str:
     return f"hash({', '.join(name for name in table.column_names if name not in clocks | {table.key})})"
 
 
-def _clocks(table: Table) -> dict[str, str]:
+def _clocks(table: Table, recorded_at: datetime) -> dict[str, str]:
     """SQL of the moments at which a row (``known_0``) and its milestones (``known_1``, ...) became known.
 
     A moment that the export does not give is the latest honest bound that the
@@ -118,13 +144,13 @@ def _clocks(table: Table) -> dict[str, str]:
         default = f", {milestone.known_default}" if milestone.known_default else ""
         learned = f"coalesce({milestone.known_at}{default})"
         clocks[f"known_{number}"] = f"CASE WHEN {learned} IS NOT NULL THEN greatest({learned}, {clocks['known_0']}) END"
-    return clocks
+    moment = _text(recorded_at.isoformat())
+    return {name: clock.replace("$moment", moment) for name, clock in clocks.items()}
 
 
 def _states(table: Table) -> Iterator[str]:
     """SQL of the row as known at first, and as known from each milestone on."""
-    numbers = range(len(table.milestones) + 1)
-    for step in numbers:
+    for step in range(len(table.milestones) + 1):
         now = f"known_{step}"
         shown = {name: name for name in table.column_names}
         for number, milestone in enumerate(table.milestones, start=1):
@@ -134,8 +160,22 @@ def _states(table: Table) -> Iterator[str]:
         clock = table.known_from if step == 0 else table.milestones[step - 1].known_at
         yield (
             f"SELECT _row, {', '.join(f'{sql} AS {name}' for name, sql in shown.items())}, {now} AS known_at, "
-            f"{step} AS step, {clock} IS NULL AS is_assumed FROM sound WHERE {now} IS NOT NULL"
+            f"{step} AS step, sound_{table.name}.{clock} IS NULL AS is_assumed"
         )
+
+
+def _states_of_one_row(table: Table, others: str) -> str:
+    """SQL of the states of things that one row tells all about; of several at one moment the last step counts."""
+    parts = []
+    steps = range(len(table.milestones) + 1)
+    for step, sql in enumerate(_states(table)):
+        repeats = [f"known_{later} IS NOT DISTINCT FROM known_{step}" for later in steps if later > step]
+        later = [f"coalesce(known_{other} > known_{step}, false)" for other in steps if other != step]
+        parts.append(
+            f"{sql}, NOT ({' OR '.join(later) or 'false'}) AS is_last FROM sound_{table.name} {others} "
+            f"WHERE known_{step} IS NOT NULL AND NOT ({' OR '.join(repeats) or 'false'})"
+        )
+    return " UNION ALL ".join(parts)
 
 
 def _until_then(table: Table, milestone: Milestone, name: str) -> str:
@@ -145,12 +185,12 @@ def _until_then(table: Table, milestone: Milestone, name: str) -> str:
 
 def _assumed_times(con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[str]:
     """Say how many moments were assumed, and how."""
-    first = con.execute(f"SELECT count(*) FROM sound WHERE {table.known_from} IS NULL").fetchall()[0][0]
+    first = con.execute(f"SELECT count(*) FROM sound_{table.name} WHERE {table.known_from} IS NULL").fetchall()[0][0]
     if first and not table.known_default:
         yield f"{first:,} rows of {table.name} do not say since when they are known; they count from this import on."
     for number, milestone in enumerate(table.milestones, start=1):
         assumed = f"{milestone.known_at} IS NULL AND known_{number} IS NOT NULL"
-        count = con.execute(f"SELECT count(*) FROM sound WHERE {assumed}").fetchall()[0][0]
+        count = con.execute(f"SELECT count(*) FROM sound_{table.name} WHERE {assumed}").fetchall()[0][0]
         if count and table.name == "appointments":
             yield (
                 f"{count:,} outcomes carry no time of recording; they count as known 24 hours after the start of the "
@@ -180,7 +220,7 @@ def _expression(mapping: Mapping, column: Column, form: ColumnSource) -> str:
     if column.type == "date":
         return f"CAST({_local(mapping.date_formats, text)} AS DATE)"
     if column.type == "id":  # spreadsheets turn 1234 into 1234.0
-        return rf"regexp_replace({text}, '^(\d+)\.0+$', '\1')"
+        return rf"CASE WHEN suffix({text}, '.0') THEN regexp_replace({text}, '^(\d+)\.0+$', '\1') ELSE {text} END"
     return f"TRY_CAST({text} AS {SQL_TYPES[column.type]})"
 
 
@@ -190,7 +230,54 @@ def _raw(form: ColumnSource) -> str:
         return _text(form.value)
     if form.sql:
         return f"TRY({_computed(form)})"
-    return f"nullif(trim({_name(form.column or '')}), '')"
+    return _trimmed(form.column or "")
+
+
+def _trimmed(column: str) -> str:
+    """Name under which `_trimmed_rows` gives a column without the blanks around it."""
+    return _name(f"trimmed {column}")
+
+
+def _trimmed_rows(entry: TableMapping, raw: str) -> str:
+    """SQL of the file's rows, each column that is taken as it is trimmed once; blank is NULL.
+
+    Trimming looks at every character. ASCII text (as many bytes as characters) that neither begins nor
+    ends with a blank is spared that: most of the time that staging takes.
+    """
+    columns = dict.fromkeys(form.column for form in entry.columns.values() if form.column)
+    trimmed = "".join(
+        f", CASE WHEN unicode({name}) > 32 AND NOT suffix({name}, ' ') AND strlen({name}) = length({name}) "
+        f"THEN {name} ELSE nullif(trim({name}), '') END AS {_trimmed(column)}"
+        for column, name in ((column, _name(column)) for column in columns)
+    )
+    where = f"WHERE ({entry.where}\n)" if entry.where else ""
+    return f"(SELECT *{trimmed} FROM {raw} {where}) AS trimmed_rows"
+
+
+def _may_be_lost(column: Column, form: ColumnSource) -> bool:
+    """Whether the file may hold something for the column that its type cannot."""
+    return bool(form.sql) or column.type not in ("id", "text")
+
+
+def _classify(con: duckdb.DuckDBPyConnection, mapping: Mapping, entry: TableMapping, raw: str, source: str) -> None:
+    """Say of every broken row what kind of value stood there, since the value itself is not to be shown."""
+    mine = "source = $source AND table_name = $table"
+    told = {"source": source, "table": entry.table.name}
+    for (name,) in con.execute(f"SELECT DISTINCT column_name FROM broken WHERE {mine}", told).fetchall():
+        form = entry.columns.get(name)
+        if form is None:
+            continue
+        text = f"nullif(trim({_name(form.age)}), '')" if form.age else f"CAST({_raw(form)} AS VARCHAR)"
+        day = _local((*mapping.datetime_formats, *mapping.date_formats), text)
+        con.execute(
+            f"""UPDATE broken SET value_class = CASE
+                WHEN given.text IS NULL THEN 'blank' WHEN TRY_CAST(given.text AS DOUBLE) IS NOT NULL THEN 'number'
+                WHEN given.is_day OR regexp_matches(given.text, {_text(_LIKE_A_DATE)}) THEN 'date' ELSE 'text' END
+            FROM (SELECT _row, {text} AS text, {day} IS NOT NULL AS is_day FROM {_trimmed_rows(entry, raw)}
+                  WHERE _row IN (SELECT row_number FROM broken WHERE {mine} AND column_name = $column)) AS given
+            WHERE {mine} AND column_name = $column AND row_number = given._row""",
+            told | {"column": name},
+        )
 
 
 def _given(form: ColumnSource) -> str:
@@ -248,7 +335,7 @@ def _faults(entry: TableMapping) -> Iterator[tuple[str, str, str]]:
         elif column.values:
             allowed = ", ".join(_text(value) for value in column.values)
             yield name, f"{name} NOT IN ({allowed})", f"the value is none of {', '.join(column.values)}"
-        else:
+        elif _may_be_lost(column, form):
             what = {"instant": "a date and time", "date": "a date", "integer": "a whole number"}.get(
                 column.type, f"a {column.type}"
             )
@@ -260,8 +347,9 @@ def _faults(entry: TableMapping) -> Iterator[tuple[str, str, str]]:
         if form.sql:
             yield name, f"_failed_{name}", "the value cannot be computed"
         if column.required:
-            empty = f"{name} IS NULL AND NOT _has_{name} AND NOT _failed_{name}"
-            yield name, empty, "a required value is missing"
+            there = f" AND NOT _has_{name}" if _may_be_lost(column, form) else ""
+            failed = f" AND NOT _failed_{name}" if form.sql else ""
+            yield name, f"{name} IS NULL{there}{failed}", "a required value is missing"
     for rule in entry.table.rules:
         yield rule.column, f"NOT ({rule.sql})", rule.reason
 
