@@ -134,12 +134,12 @@ def load_delimited(
         If the file is missing, a folder, empty, of another encoding or
         delimiter, or lacks a needed column.
     """
-    _must_be_a_file(path)
+    must_be_a_file(path)
     codec = detect_encoding(path) if encoding == "auto" else encoding
     readable = path if (encoding, codec) == ("auto", "utf-8") else _transcoded(path, codec, scratch)
     header = _header(readable, path.name, delimiter)
-    _must_have(path.name, header, needed, delimiter)
-    _must_differ(path.name, header)
+    must_have(path.name, header, needed, delimiter)
+    must_differ(path.name, header)
     try:
         _read(con, readable, name, header, delimiter)
     except duckdb.Error:  # its text quotes the line, which may hold a name
@@ -172,7 +172,8 @@ def _decodes(line: bytes, codec: str) -> bool:
     return True
 
 
-def _must_be_a_file(path: Path) -> None:
+def must_be_a_file(path: Path) -> None:
+    """Refuse a folder, a missing file and an empty one."""
     if path.is_dir():
         raise FileError(f"{path} is a folder; this mapping describes one file. Give the file's path.")
     if not path.exists():
@@ -203,10 +204,15 @@ def _header(path: Path, shown: str, delimiter: str) -> list[str]:
         raise FileError(f"{shown}: the first line cannot be read as column names; check its quotes.") from None
     if not any(header):
         raise FileError(f"{shown}: the first line is blank; expected the column names.")
+    return named_columns(header)
+
+
+def named_columns(header: Sequence[str]) -> list[str]:
+    """The header, with ``column N`` for what is blank in it."""
     return [name or f"column {number}" for number, name in enumerate(header, start=1)]
 
 
-def _must_differ(shown: str, header: Sequence[str]) -> None:
+def must_differ(shown: str, header: Sequence[str]) -> None:
     """Refuse repeated names; DuckDB does not tell upper and lower case apart."""
     times = Counter(name.lower() for name in header)
     repeated = [name for name in header if times[name.lower()] > 1]
@@ -214,11 +220,12 @@ def _must_differ(shown: str, header: Sequence[str]) -> None:
         raise FileError(f"{shown}: column {', '.join(repeated)} stands more than once in the header.")
 
 
-def _must_have(shown: str, header: Sequence[str], needed: Sequence[str], delimiter: str) -> None:
+def must_have(shown: str, header: Sequence[str], needed: Sequence[str], delimiter: str = "") -> None:
+    """Refuse a header that lacks a needed column; say so without quoting what may be a patient's row."""
     missing = [name for name in needed if name not in header]
     if not missing:
         return
-    if len(header) == 1:
+    if len(header) == 1 and delimiter:
         for other, word in _DELIMITERS.items():
             if other != delimiter and other in header[0]:
                 raise FileError(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 
 import duckdb
 
 from features.errors import MappingError
+from features.records import values
 from features.records.files import RawTable
 from features.records.mapping import ColumnSource, Mapping, TableMapping
 from features.records.schema import SQL_TYPES, Column, Milestone, Table
+from features.records.values import quoted
 
 OLDEST_AGE = 120
 
@@ -140,7 +142,7 @@ def _states(table: Table) -> Iterator[str]:
 
 def _until_then(table: Table, milestone: Milestone, name: str) -> str:
     value = milestone.until_then.get(name)
-    return f"CAST({'NULL' if value is None else _text(value)} AS {SQL_TYPES[table.column(name).type]})"
+    return f"CAST({'NULL' if value is None else quoted(value)} AS {SQL_TYPES[table.column(name).type]})"
 
 
 def _assumed_times(con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[str]:
@@ -162,40 +164,54 @@ def _assumed_times(con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[str
 
 
 def _expression(mapping: Mapping, column: Column, form: ColumnSource) -> str:
+    zone = mapping.time_zone
     if form.age and form.at:
-        return (
-            f"TRY(year({_instant(mapping, _name(form.at))}) - "
-            f"CASE WHEN {_age(form)} BETWEEN 0 AND {OLDEST_AGE} THEN {_age(form)} END)"
-        )
+        at = values.local_sql(mapping.datetime_formats, zone, values.text_of(form.at))
+        return f"TRY(year({at}) - CASE WHEN {_age(form)} BETWEEN 0 AND {OLDEST_AGE} THEN {_age(form)} END)"
+    if form.day:
+        day = values.day_sql(mapping, values.text_of(form.day))
+        return f"CAST({day} AS DATE)" if column.type == "date" else f"timezone({quoted(zone)}, {day})"
     text = _raw(form)
     if form.values:
-        arms = " ".join(f"WHEN {_text(given)} THEN {_text(meant)}" for given, meant in form.values.items())
+        arms = " ".join(f"WHEN {quoted(given)} THEN {quoted(meant)}" for given, meant in form.values.items())
         text = f"CASE {text} {arms} ELSE {text} END"
-    if form.sql and column.type in ("instant", "date"):
-        return f"TRY(CAST({_zoned(mapping, text) if column.type == 'instant' else text} AS {SQL_TYPES[column.type]}))"
+    if form.unit == "major":
+        return values.cents_sql(text)
+    if form.sql and column.type == "instant":
+        return f"TRY(timezone({quoted(zone)}, CAST({text} AS TIMESTAMP)))"
+    if form.sql and column.type != "id":
+        return f"TRY(CAST({text} AS {SQL_TYPES[column.type]}))"
+    return _typed(mapping, column, text)
+
+
+def _typed(mapping: Mapping, column: Column, text: str) -> str:
     if column.type == "instant":
-        return _zoned(mapping, _local(mapping.datetime_formats, text))
+        return values.instant_sql(mapping.datetime_formats, mapping.time_zone, text)
     if column.type == "date":
-        return f"CAST({_local(mapping.date_formats, text)} AS DATE)"
-    if column.type == "id":  # spreadsheets turn 1234 into 1234.0
-        return rf"regexp_replace({text}, '^(\d+)\.0+$', '\1')"
+        return f"CAST({values.local_sql(mapping.date_formats, mapping.time_zone, text)} AS DATE)"
+    if column.type == "id":
+        return values.id_sql(text)
+    if column.type == "integer":
+        return values.whole_sql(text)
     return f"TRY_CAST({text} AS {SQL_TYPES[column.type]})"
 
 
 def _raw(form: ColumnSource) -> str:
     """The column's text, blank as NULL."""
     if form.value is not None:
-        return _text(form.value)
+        return quoted(form.value)
     if form.sql:
         return f"TRY({_computed(form)})"
-    return f"nullif(trim({_name(form.column or '')}), '')"
+    return values.text_of(form.column or form.day or "")
 
 
 def _given(form: ColumnSource) -> str:
     """Whether the file holds anything for the column in this row."""
-    if form.column or form.sql:
+    if form.age:
+        return f"({values.text_of(form.age)} IS NOT NULL)"
+    if form.column or form.day or form.sql:
         return f"({_raw(form)} IS NOT NULL)"
-    return "true" if form.value is not None or form.age else "false"
+    return "true" if form.value is not None else "false"
 
 
 def _computed(form: ColumnSource) -> str:
@@ -208,20 +224,7 @@ def _failed(form: ColumnSource) -> str:
 
 
 def _age(form: ColumnSource) -> str:
-    return f"TRY_CAST({_name(form.age or '')} AS INTEGER)"
-
-
-def _instant(mapping: Mapping, text: str) -> str:
-    return _local(mapping.datetime_formats, f"nullif(trim({text}), '')")
-
-
-def _local(formats: Sequence[str], text: str) -> str:
-    return f"try_strptime({text}, [{', '.join(_text(form) for form in formats)}])"
-
-
-def _zoned(mapping: Mapping, local: str) -> str:
-    """A wall-clock time of the practice as an instant."""
-    return f"timezone({_text(mapping.time_zone)}, CAST({local} AS TIMESTAMP))"
+    return f"TRY_CAST(regexp_replace({values.text_of(form.age or '')}, '岁$', '') AS INTEGER)"
 
 
 def _faults(entry: TableMapping) -> Iterator[tuple[str, str, str]]:
@@ -229,14 +232,15 @@ def _faults(entry: TableMapping) -> Iterator[tuple[str, str, str]]:
     for name, form in entry.columns.items():
         column = entry.table.column(name)
         if form.age:
-            yield name, f"{name} IS NULL", f"the age is missing or outside 0 to {OLDEST_AGE}"
+            yield name, f"_has_{name} AND {name} IS NULL", f"the age is no number of years from 0 to {OLDEST_AGE}"
         elif column.values:
-            allowed = ", ".join(_text(value) for value in column.values)
+            allowed = ", ".join(quoted(value) for value in column.values)
             yield name, f"{name} NOT IN ({allowed})", f"the value is none of {', '.join(column.values)}"
         else:
             what = {"instant": "a date and time", "date": "a date", "integer": "a whole number"}.get(
                 column.type, f"a {column.type}"
             )
+            what = "an amount of money" if form.unit == "major" else what
             yield name, f"_has_{name} AND {name} IS NULL", f"the value cannot be read as {what}"
         for bound, sign in ((column.minimum, "<"), (column.maximum, ">")):
             if bound is not None:
@@ -249,11 +253,3 @@ def _faults(entry: TableMapping) -> Iterator[tuple[str, str, str]]:
             yield name, empty, "a required value is missing"
     for rule in entry.table.rules:
         yield rule.column, f"NOT ({rule.sql})", rule.reason
-
-
-def _name(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
-
-
-def _text(value: str | None) -> str:
-    return "'" + (value or "").replace("'", "''") + "'"
