@@ -64,8 +64,6 @@ def test_fixed_width_purchases_equal_split_lines(practice_here, shared_data: Pat
 
 def test_purchases_read_between_spaces_are_the_same(  # type: ignore[no-untyped-def]
     practice_at, tmp_path: Path, shared_data: Path, repository: Path
-) -> None:
-    practice_at, tmp_path: Path, shared_data: Path, repository: Path
 ) -> None:  # type: ignore[no-untyped-def]
     lines = real(shared_data, "cdnow/CDNOW_master.txt").read_text().splitlines(keepends=True)[:3000]
     fixed = (repository / "docs/examples/visits_cdnow.toml").read_text()

@@ -77,7 +77,7 @@ def _names(con: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
 
 
 def _text(column: str, kind: str) -> str:
-    source = name_of(column)
-    if kind in ("FLOAT", "DOUBLE"):  # NaN is how pandas writes nothing
-        return f"CASE WHEN NOT isnan({source}) THEN CAST({source} AS VARCHAR) END"
-    return f"CAST({source} AS VARCHAR)"
+    text = f"CAST({name_of(column)} AS VARCHAR)"
+    if kind in ("FLOAT", "DOUBLE"):  # NaN is how pandas writes nothing (DuckDB folds isnan() by the file's statistics)
+        return f"nullif({text}, 'nan')"
+    return text

@@ -14,6 +14,7 @@ from features.records.mapping import Mapping
 _CLOCK = r"\d{1,2}:\d{2}(:\d{2}([.]\d{1,9})?)?"
 _ISO = rf"^\d{{4}}[-/]\d{{1,2}}[-/]\d{{1,2}}([ T]{_CLOCK})?$"
 _ISO_WITH_OFFSET = rf"^\d{{4}}[-/]\d{{1,2}}[-/]\d{{1,2}}[ T]{_CLOCK} ?(Z|[+-]\d{{2}}(:?\d{{2}})?)$"
+_NO_MOMENTS = "('epoch', 'infinity', '-infinity')"  # DuckDB reads these words whatever the format
 _FULL_WIDTH, _HALF_WIDTH = "０１２３４５６７８９，．－＋（）　", "0123456789,.-+() "
 _SIGNS = "[¥￥$€£元圆 ]|CNY|RMB|USD|EUR"
 _WHOLE = r"^[+-]?\d+([.]0*)?$"
@@ -81,7 +82,8 @@ def quoted(value: str | None) -> str:
 
 
 def _declared(formats: Sequence[str], text: str) -> str:
-    return f"try_strptime({text}, [{', '.join(quoted(form) for form in formats)}])"
+    parsed = f"try_strptime({text}, [{', '.join(quoted(form) for form in formats)}])"
+    return f"CASE WHEN lower({text}) NOT IN {_NO_MOMENTS} THEN {parsed} END"
 
 
 def _iso(text: str) -> str:
