@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serving.clock import now
+from serving.commands.mapping import mapping
 
 if TYPE_CHECKING:
     from features.settings import Settings
@@ -50,6 +51,9 @@ def main() -> None:
     """Revisit (复诊): whom a clinic is about to lose, and whom to call first."""
     for name in ("BENTOML_DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
         os.environ.setdefault(name, "true")
+
+
+main.add_command(mapping)
 
 
 @main.command("import")

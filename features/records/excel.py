@@ -6,6 +6,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -73,20 +74,32 @@ def sheet_cells(path: Path, sheet: str) -> list[list[Cell]]:
     FileError
         If it is no workbook, too large, protected, or has no such sheet.
     """
+    with _opened(path) as workbook:
+        if sheet and sheet not in workbook.sheet_names:
+            raise FileError(
+                f"{path.name} has no sheet {sheet!r}; it has {', '.join(workbook.sheet_names)}. "
+                "Correct sheet in the mapping."
+            )
+        chosen = workbook.get_sheet_by_name(sheet) if sheet else workbook.get_sheet_by_index(0)
+        cells: list[list[Cell]] = chosen.to_python(skip_empty_area=False)
+        _fill_merged(cells, chosen.merged_cell_ranges or [])
+        return cells
+
+
+def sheet_names(path: Path) -> list[str]:
+    """Names of a workbook's sheets, in its order."""
+    with _opened(path) as workbook:
+        return list(workbook.sheet_names)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[python_calamine.CalamineWorkbook]:
     must_be_a_file(path)
     content = path.read_bytes()
     _must_fit(path.name, content)
     try:
         with python_calamine.load_workbook(io.BytesIO(content)) as workbook:
-            if sheet and sheet not in workbook.sheet_names:
-                raise FileError(
-                    f"{path.name} has no sheet {sheet!r}; it has {', '.join(workbook.sheet_names)}. "
-                    "Correct sheet in the mapping."
-                )
-            chosen = workbook.get_sheet_by_name(sheet) if sheet else workbook.get_sheet_by_index(0)
-            cells = chosen.to_python(skip_empty_area=False)
-            _fill_merged(cells, chosen.merged_cell_ranges or [])
-            return cells
+            yield workbook
     except python_calamine.PasswordError:
         raise FileError(f"{path.name} is protected by a password; save it without one.") from None
     except FileError:
