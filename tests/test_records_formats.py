@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from features.duck import connect
+from features.errors import FileError
 from features.records.mapping import Mapping
 from features.records.values import cents_sql, day_sql, instant_sql, quoted, whole_sql
 
@@ -131,3 +132,12 @@ def test_amount_that_cannot_be_read_sets_its_row_aside(practice_here) -> None:  
 def test_amount_in_the_minor_unit_is_not_rounded(practice_here) -> None:  # type: ignore[no-untyped-def]
     practice_here.load(VISITS + 'unit = "minor"\n', CSV)
     assert practice_here.rows("SELECT patient_id, amount_cents FROM payments") == [("2", 2)]
+
+
+@pytest.mark.parametrize("header", ["p,name,d,v", "name,p,v,d", "p,d,v,name,name"])
+def test_header_joined_with_a_row_is_not_quoted(header: str, practice_here) -> None:  # type: ignore[no-untyped-def]
+    row = {"p": "1", "d": "2026-01-05", "v": "1", "name": "王小明"}
+    joined = header + ",".join(row[name] for name in header.split(","))
+    with pytest.raises(FileError) as caught:
+        practice_here.load(VISITS, joined + "\n" + joined.replace(header, "") + "\n")
+    assert "王小明" not in str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -217,7 +218,8 @@ def must_differ(shown: str, header: Sequence[str]) -> None:
     times = Counter(name.lower() for name in header)
     repeated = [name for name in header if times[name.lower()] > 1]
     if repeated:
-        raise FileError(f"{shown}: column {', '.join(repeated)} stands more than once in the header.")
+        named = f"column {', '.join(repeated)}" if not any(re.search(r"\d{4}", name) for name in header) else "a column"
+        raise FileError(f"{shown}: {named} stands more than once in the header.")
 
 
 def must_have(shown: str, header: Sequence[str], needed: Sequence[str], delimiter: str = "") -> None:
@@ -238,9 +240,12 @@ def must_have(shown: str, header: Sequence[str], needed: Sequence[str], delimite
             f"{shown}: the first line does not name the columns that the mapping reads ({', '.join(missing)}). "
             "Export the file with a header line, or choose the mapping made for it."
         )
+    # A lost line end joins the header with a patient's row: names of columns hold no long numbers.
+    is_header = not any(re.search(r"\d{4}", name) for name in header)
+    listed = f"The file has: {', '.join(header)}. " if is_header else ""
     raise FileError(
         f"{shown}: the mapping reads {', '.join(missing)}, which the file does not have. "
-        f"The file has: {', '.join(header)}. Correct the mapping, or export the missing column."
+        f"{listed}Correct the mapping, or export the missing column."
     )
 
 
