@@ -64,7 +64,9 @@ def detect_encoding(path: Path) -> str:
             if head.startswith(mark):
                 return codec
         if head.startswith(_ARCHIVE):
-            raise FileError(f"{path.name} is an Excel workbook or another archive; save its sheet as CSV (UTF-8).")
+            raise FileError(
+                f"{path.name} is an Excel workbook or another archive; give it the ending .xlsx, or save its sheet as CSV."
+            )
     broken, utf8_lines, other_lines = None, 0, 0
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
