@@ -65,7 +65,8 @@ def detect_encoding(path: Path) -> str:
                 return codec
         if head.startswith(_ARCHIVE):
             raise FileError(
-                f"{path.name} is an Excel workbook or another archive; give it the ending .xlsx, or save its sheet as CSV."
+                f"{path.name} is an Excel workbook or another archive; give it the ending .xlsx, "
+                "or save its sheet as CSV (UTF-8)."
             )
     broken, utf8_lines, other_lines = None, 0, 0
     with path.open("rb") as stream:
