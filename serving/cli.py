@@ -19,6 +19,7 @@ import click
 
 from serving.clock import now
 from serving.commands import records
+from serving.commands.mapping import mapping
 
 if TYPE_CHECKING:
     from features.settings import Settings
@@ -79,7 +80,7 @@ def main() -> None:
     _quiet()
 
 
-for _command in records.COMMANDS:
+for _command in (*records.COMMANDS, mapping):
     main.add_command(_command)
 
 

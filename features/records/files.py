@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -63,7 +64,10 @@ def detect_encoding(path: Path) -> str:
             if head.startswith(mark):
                 return codec
         if head.startswith(_ARCHIVE):
-            raise FileError(f"{path.name} is an Excel workbook or another archive; save its sheet as CSV (UTF-8).")
+            raise FileError(
+                f"{path.name} is an Excel workbook or another archive; give it the ending .xlsx, "
+                "or save its sheet as CSV (UTF-8)."
+            )
     if _is_plain(path):
         return "utf-8"
     broken, utf8_lines, other_lines = None, 0, 0
@@ -136,12 +140,12 @@ def load_delimited(
         If the file is missing, a folder, empty, of another encoding or
         delimiter, or lacks a needed column.
     """
-    _must_be_a_file(path)
+    must_be_a_file(path)
     codec = detect_encoding(path) if encoding == "auto" else encoding
     readable = path if (encoding, codec) == ("auto", "utf-8") else _transcoded(path, codec, scratch)
     header = _header(readable, path.name, delimiter)
-    _must_have(path.name, header, needed, delimiter)
-    _must_differ(path.name, header)
+    must_have(path.name, header, needed, delimiter)
+    must_differ(path.name, header)
     try:
         _read(con, readable, name, header, delimiter)
     except duckdb.Error:  # its text quotes the line, which may hold a name
@@ -180,7 +184,8 @@ def _decodes(line: bytes, codec: str) -> bool:
     return True
 
 
-def _must_be_a_file(path: Path) -> None:
+def must_be_a_file(path: Path) -> None:
+    """Refuse a folder, a missing file and an empty one."""
     if path.is_dir():
         raise FileError(f"{path} is a folder; this mapping describes one file. Give the file's path.")
     if not path.exists():
@@ -211,22 +216,29 @@ def _header(path: Path, shown: str, delimiter: str) -> list[str]:
         raise FileError(f"{shown}: the first line cannot be read as column names; check its quotes.") from None
     if not any(header):
         raise FileError(f"{shown}: the first line is blank; expected the column names.")
+    return named_columns(header)
+
+
+def named_columns(header: Sequence[str]) -> list[str]:
+    """The header, with ``column N`` for what is blank in it."""
     return [name or f"column {number}" for number, name in enumerate(header, start=1)]
 
 
-def _must_differ(shown: str, header: Sequence[str]) -> None:
+def must_differ(shown: str, header: Sequence[str]) -> None:
     """Refuse repeated names; DuckDB does not tell upper and lower case apart."""
     times = Counter(name.lower() for name in header)
     repeated = [name for name in header if times[name.lower()] > 1]
     if repeated:
-        raise FileError(f"{shown}: column {', '.join(repeated)} stands more than once in the header.")
+        named = f"column {', '.join(repeated)}" if not any(re.search(r"\d{4}", name) for name in header) else "a column"
+        raise FileError(f"{shown}: {named} stands more than once in the header.")
 
 
-def _must_have(shown: str, header: Sequence[str], needed: Sequence[str], delimiter: str) -> None:
+def must_have(shown: str, header: Sequence[str], needed: Sequence[str], delimiter: str = "") -> None:
+    """Refuse a header that lacks a needed column; say so without quoting what may be a patient's row."""
     missing = [name for name in needed if name not in header]
     if not missing:
         return
-    if len(header) == 1:
+    if len(header) == 1 and delimiter:
         for other, word in _DELIMITERS.items():
             if other != delimiter and other in header[0]:
                 raise FileError(
@@ -239,9 +251,12 @@ def _must_have(shown: str, header: Sequence[str], needed: Sequence[str], delimit
             f"{shown}: the first line does not name the columns that the mapping reads ({', '.join(missing)}). "
             "Export the file with a header line, or choose the mapping made for it."
         )
+    # A lost line end joins the header with a patient's row: names of columns hold no long numbers.
+    is_header = not any(re.search(r"\d{4}", name) for name in header)
+    listed = f"The file has: {', '.join(header)}. " if is_header else ""
     raise FileError(
         f"{shown}: the mapping reads {', '.join(missing)}, which the file does not have. "
-        f"The file has: {', '.join(header)}. Correct the mapping, or export the missing column."
+        f"{listed}Correct the mapping, or export the missing column."
     )
 
 

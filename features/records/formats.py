@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
-FORMATS = ("files", "fhir", "open_dental", "sql")
+SYSTEM_FORMATS = ("fhir", "open_dental", "sql")
+FORMATS = ("delimited", "spaces", "fixed", *SYSTEM_FORMATS)
 DATABASE_FORMATS = ("open_dental", "sql")
 SYSTEM_SETTINGS = {"format", "parameters", "left_out"}
 _BUILT_IN = ("fhir", "open_dental")
@@ -44,7 +45,7 @@ def with_built_in(content: dict[str, Any], time_zone: str | None) -> dict[str, A
         Tables, parameters and counts of the built-in mapping, those of
         `content` first.
     """
-    if content.get("format", "files") == "files":
+    if content.get("format") not in SYSTEM_FORMATS:
         return content
     base = built_in(str(content["format"])) or {}
     merged = base | content
@@ -59,7 +60,7 @@ def with_built_in(content: dict[str, Any], time_zone: str | None) -> dict[str, A
 
 def wrong_system_settings(content: dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the settings that only whole systems have."""
-    form = content.get("format", "files")
+    form = content.get("format", "delimited")
     if form not in FORMATS:
         yield f"format must be one of {', '.join(FORMATS)}"
         return

@@ -7,7 +7,11 @@ column of a table takes one of these forms::
     sex         = { column = "Gender", values = { F = "female" } }   with its values translated
     birth_year  = { age = "Age", at = "AppointmentDay" }        an age at a date
     direction   = { value = "out" }                             the same for every row
+    starts_at   = { day = "date" }                              the day alone, at midnight
+    fee_cents   = { column = "实收", unit = "major" }            an amount in yuan rather than fen
     starts_at   = { sql = "..." }                               computed from the row's columns
+
+A file that holds visits alone has a short form, ``[visits]`` (`features.records.visits`).
 """
 
 from __future__ import annotations
@@ -24,28 +28,31 @@ import sqlglot
 from sqlglot import exp
 
 from features.errors import MappingError
-from features.records.formats import SYSTEM_SETTINGS, built_in, with_built_in, wrong_system_settings
+from features.records.formats import SYSTEM_FORMATS, SYSTEM_SETTINGS, built_in, with_built_in, wrong_system_settings
 from features.records.merging import MergeSource, parse_merges
 from features.records.schema import Table
 from features.records.tables import TABLES
+from features.records.visits import DERIVED, Visits, expand
 
 
 @dataclass(frozen=True)
 class ColumnSource:
-    """Where one contract column comes from; exactly one of the first four is set."""
+    """Where one contract column comes from; exactly one of the first five is set."""
 
     column: str | None = None
     value: str | None = None
     sql: str | None = None
     age: str | None = None
+    day: str | None = None
     at: str | None = None
+    unit: str = ""
     values: MappingType[str, str] = field(default_factory=dict)
 
     @property
     def reads(self) -> frozenset[str]:
         """Columns of the file that this needs."""
-        named = {name for name in (self.column, self.age, self.at) if name}
-        return frozenset(named | (columns_in(self.sql) if self.sql else set()))
+        named = {name for name in (self.column, self.age, self.day, self.at) if name}
+        return frozenset((named | (columns_in(self.sql) if self.sql else set())) - DERIVED)
 
 
 @dataclass(frozen=True)
@@ -62,17 +69,41 @@ class TableMapping:
     def reads(self) -> frozenset[str]:
         """Columns of the file that this table needs."""
         used = set().union(*(source.reads for source in self.columns.values()))
-        return frozenset(used | (columns_in(self.where) if self.where else set()))
+        return frozenset((used | (columns_in(self.where) if self.where else set())) - DERIVED)
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """A whole mapping file."""
+    """A whole mapping file.
+
+    Attributes
+    ----------
+    name, time_zone : str
+        Of the practice; the zone of its wall-clock times.
+    tables : tuple of TableMapping
+        How each table is filled.
+    delimiter : str
+        Of a delimited file; empty: a tab for ``.tsv``, else a comma.
+    encoding : str
+        Of a text file; found out by default.
+    format : str
+        Of a text file: ``delimited``, ``spaces`` or ``fixed``.
+    sheet : str
+        Of a workbook; its first sheet by default.
+    skip_lines : int
+        Lines before the header (``spaces``) or before the first row (``fixed``).
+    fixed : mapping of str to pair of int
+        First and last character of each column, from 1, for ``fixed``.
+    datetime_formats, date_formats : tuple of str
+        Tried in order; what is written year first is read in any case.
+    visits : Visits, optional
+        The short form for visits, if the mapping has it.
+    """
 
     name: str
     time_zone: str
     tables: tuple[TableMapping, ...]
-    delimiter: str = ","
+    delimiter: str = ""
     encoding: str = "auto"
     datetime_formats: tuple[str, ...] = (
         "%Y-%m-%d %H:%M:%S",
@@ -81,16 +112,20 @@ class Mapping:
         "%Y-%m-%d",
     )
     date_formats: tuple[str, ...] = ("%Y-%m-%d",)
+    # One of `features.records.formats.FORMATS`; files of columns, or a whole system.
+    format: str = "delimited"
+    sheet: str = ""
+    skip_lines: int = 0
+    fixed: MappingType[str, tuple[int, int]] = field(default_factory=dict)
+    visits: Visits | None = None
     merges: MergeSource | None = None
-    # Of formats that are no files of columns (fhir, open_dental, sql); see `features.records.formats`.
-    format: str = "files"
     parameters: MappingType[str, Any] = field(default_factory=dict)
     left_out: MappingType[str, str] = field(default_factory=dict)
 
     @property
     def is_iso(self) -> bool:
         """Whether moments are ISO 8601 text, with or without an offset, whatever the formats say."""
-        return self.format != "files"
+        return self.format in SYSTEM_FORMATS
 
     @property
     def files(self) -> tuple[str | None, ...]:
@@ -98,18 +133,10 @@ class Mapping:
         return tuple(dict.fromkeys(table.file for table in self.tables))
 
 
-_TOP = {
-    "name",
-    "time_zone",
-    "delimiter",
-    "encoding",
-    "datetime_formats",
-    "date_formats",
-    "tables",
-    "merges",
-} | SYSTEM_SETTINGS
+_OPTIONS = {"delimiter", "encoding", "datetime_formats", "date_formats", "sheet", "skip_lines"} | SYSTEM_SETTINGS
+_TOP = _OPTIONS | {"name", "time_zone", "fixed", "visits", "tables", "merges"}
 _ENTRY = {"columns", "file", "where", "query"}
-_FORMS = {"column", "value", "sql", "age", "at", "values"}
+_FORMS = {"column", "value", "sql", "age", "at", "day", "unit", "values"}
 
 
 def load_mapping(path: Path, time_zone: str | None = None) -> Mapping:
@@ -147,7 +174,14 @@ def load_mapping(path: Path, time_zone: str | None = None) -> Mapping:
     problems: list[str] = [f"unknown setting {name!r}" for name in content if name not in _TOP]
     problems.extend(_wrong_settings(content))
     problems.extend(wrong_system_settings(content))
-    tables = [_table(name, entry, problems) for name, entry in _section(content.get("tables")).items()]
+    sections, visits = _section(content.get("tables")), None
+    if "visits" in content:
+        visits, expanded = expand(content["visits"], problems)
+        if visits and visits.where:
+            _must_parse("visits.where", visits.where, problems)
+        problems.extend(f"[visits] fills {name}; drop [tables.{name}]" for name in expanded if name in sections)
+        sections = {**expanded, **sections}
+    tables = [_table(name, entry, problems) for name, entry in sections.items()]
     if not tables:
         problems.append("no [tables.NAME] section; say which table the file fills, e.g. [tables.appointments]")
     merges = parse_merges(content.get("merges"), problems)
@@ -155,7 +189,7 @@ def load_mapping(path: Path, time_zone: str | None = None) -> Mapping:
         raise MappingError(f"mapping {path}: " + "; ".join(problems) + ".")
     options: dict[str, Any] = {
         key: tuple(content[key]) if isinstance(content[key], list) else content[key]
-        for key in _TOP - {"name", "tables", "time_zone", "merges"}
+        for key in _OPTIONS
         if key in content
     }
     return Mapping(
@@ -163,6 +197,8 @@ def load_mapping(path: Path, time_zone: str | None = None) -> Mapping:
         time_zone=content["time_zone"],
         tables=tuple(table for table in tables if table),
         merges=merges,
+        fixed={name: (span[0], span[1]) for name, span in content.get("fixed", {}).items()},
+        visits=visits,
         **options,
     )
 
@@ -197,12 +233,32 @@ def _wrong_settings(content: dict[str, Any]) -> Iterator[str]:
     encoding = content.get("encoding", "auto")
     if not isinstance(encoding, str) or not encoding:
         yield 'encoding must be "auto" or the name of one, such as gb18030'
+    if not isinstance(content.get("sheet", ""), str):
+        yield "sheet must be the name of a sheet"
+    skip = content.get("skip_lines", 0)
+    if not isinstance(skip, int) or isinstance(skip, bool) or skip < 0:
+        yield "skip_lines must be a whole number"
+    yield from _wrong_spans(content)
     for name in ("datetime_formats", "date_formats"):
         formats = content.get(name, ["%Y"])
         if not isinstance(formats, list) or not formats or not all(isinstance(form, str) for form in formats):
             yield f'{name} must be a list of formats, such as ["%Y-%m-%d"]'
     if not isinstance(content.get("tables", {}), dict):
         yield "tables must be sections, such as [tables.appointments]"
+
+
+def _wrong_spans(content: dict[str, Any]) -> Iterator[str]:
+    spans = content.get("fixed", {})
+    if (content.get("format") == "fixed") != bool(spans):
+        yield 'format = "fixed" and a section [fixed] with the position of every column belong together'
+    for name, span in spans.items() if isinstance(spans, dict) else [("", None)]:
+        if not (
+            isinstance(span, list)
+            and len(span) == 2
+            and all(type(place) is int for place in span)
+            and 1 <= span[0] <= span[1]
+        ):
+            yield f"fixed.{name} must be the column's first and last character, counted from 1, such as [2, 6]"
 
 
 def _section(value: Any) -> dict[str, Any]:
@@ -242,13 +298,17 @@ def _source(where: str, form: str | dict[str, Any], problems: list[str]) -> Colu
         problems.append(f"{where} must be a column name or a table with {', '.join(sorted(_FORMS))}")
         return ColumnSource()
     form = dict(form)
-    if sum(key in form for key in ("column", "value", "sql", "age")) != 1 or ("age" in form) != ("at" in form):
-        problems.append(f"{where} needs exactly one of column, value, sql, or age together with at")
+    if sum(key in form for key in ("column", "value", "sql", "day", "age")) != 1 or ("age" in form) != ("at" in form):
+        problems.append(f"{where} needs exactly one of column, value, sql, day, or age together with at")
+    if form.get("unit", "minor") not in ("major", "minor") or ("unit" in form and not where.endswith("_cents")):
+        problems.append(f'{where}: unit is "major" or "minor", for columns that end in _cents')
+    if "day" in form and not where.endswith(("_at", "_on")):
+        problems.append(f"{where}: day is for columns that end in _at or _on")
     values = form.pop("values", {})
     if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
         problems.append(f'{where}: values must be pairs of text, such as {{ F = "female" }}')
         values = {}
-    if any(form.get(key) == "" for key in ("column", "sql", "age", "at")):
+    if any(form.get(key) == "" for key in ("column", "sql", "age", "at", "day")):
         problems.append(f"{where} names an empty column or expression")
     source = ColumnSource(**{key: str(value) for key, value in form.items()}, values=values)
     if source.sql:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 
 import duckdb
 
 from features.errors import MappingError
+from features.records import values
 from features.records.files import RawTable
 from features.records.mapping import ColumnSource, Mapping, TableMapping
 from features.records.schema import SQL_TYPES, Column, Milestone, Table
+from features.records.values import quoted
 
 OLDEST_AGE = 120
 _LIKE_A_DATE = r"^\d{1,4}[-/.年]\d{1,2}[-/.月]\d{1,4}"
@@ -89,7 +91,7 @@ def unfold(con: duckdb.DuckDBPyConnection, entry: TableMapping, source: str, rec
         f"""CREATE OR REPLACE TEMP VIEW sound_{table.name} AS
         SELECT {", ".join(("_row", *table.column_names))}, {clocks}
         FROM staged_{table.name}
-        WHERE _row NOT IN (SELECT row_number FROM broken WHERE source = {_text(source)})"""
+        WHERE _row NOT IN (SELECT row_number FROM broken WHERE source = {quoted(source)})"""
     )
     yield from _assumed_times(con, table)
     con.execute(
@@ -122,7 +124,7 @@ def unfold(con: duckdb.DuckDBPyConnection, entry: TableMapping, source: str, rec
 
 def moment_of(mapping: Mapping, column: str) -> str:
     """SQL of a wall-clock time of the practice, in a column of a file as it is, as an instant."""
-    return _zoned(mapping, _instant(mapping, _name(column)))
+    return values.instant_sql(mapping.datetime_formats, mapping.time_zone, values.text_of(column))
 
 
 def content_hash(table: Table) -> str:
@@ -144,7 +146,7 @@ def _clocks(table: Table, recorded_at: datetime) -> dict[str, str]:
         default = f", {milestone.known_default}" if milestone.known_default else ""
         learned = f"coalesce({milestone.known_at}{default})"
         clocks[f"known_{number}"] = f"CASE WHEN {learned} IS NOT NULL THEN greatest({learned}, {clocks['known_0']}) END"
-    moment = _text(recorded_at.isoformat())
+    moment = quoted(recorded_at.isoformat())
     return {name: clock.replace("$moment", moment) for name, clock in clocks.items()}
 
 
@@ -180,7 +182,7 @@ def _states_of_one_row(table: Table, others: str) -> str:
 
 def _until_then(table: Table, milestone: Milestone, name: str) -> str:
     value = milestone.until_then.get(name)
-    return f"CAST({'NULL' if value is None else _text(value)} AS {SQL_TYPES[table.column(name).type]})"
+    return f"CAST({'NULL' if value is None else quoted(value)} AS {SQL_TYPES[table.column(name).type]})"
 
 
 def _assumed_times(con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[str]:
@@ -202,40 +204,52 @@ def _assumed_times(con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[str
 
 
 def _expression(mapping: Mapping, column: Column, form: ColumnSource) -> str:
+    zone = mapping.time_zone
     if form.age and form.at:
-        return (
-            f"TRY(year({_instant(mapping, _name(form.at))}) - "
-            f"CASE WHEN {_age(form)} BETWEEN 0 AND {OLDEST_AGE} THEN {_age(form)} END)"
-        )
+        at = values.local_sql(mapping.datetime_formats, zone, values.text_of(form.at))
+        return f"TRY(year({at}) - CASE WHEN {_age(form)} BETWEEN 0 AND {OLDEST_AGE} THEN {_age(form)} END)"
+    if form.day:
+        day = values.day_sql(mapping, values.text_of(form.day))
+        return f"CAST({day} AS DATE)" if column.type == "date" else f"timezone({quoted(zone)}, {day})"
     text = _raw(form)
     if form.values:
-        arms = " ".join(f"WHEN {_text(given)} THEN {_text(meant)}" for given, meant in form.values.items())
+        arms = " ".join(f"WHEN {quoted(given)} THEN {quoted(meant)}" for given, meant in form.values.items())
         text = f"CASE {text} {arms} ELSE {text} END"
     if mapping.is_iso and column.type in ("instant", "date"):
         return _iso(mapping, column, text)
-    if form.sql and column.type in ("instant", "date"):
-        return f"TRY(CAST({_zoned(mapping, text) if column.type == 'instant' else text} AS {SQL_TYPES[column.type]}))"
+    if form.unit == "major":
+        return values.cents_sql(text)
+    if form.sql and column.type == "instant":
+        return f"TRY(timezone({quoted(zone)}, CAST({text} AS TIMESTAMP)))"
+    if form.sql and column.type != "id":
+        return f"TRY(CAST({text} AS {SQL_TYPES[column.type]}))"
+    return _typed(mapping, column, text)
+
+
+def _typed(mapping: Mapping, column: Column, text: str) -> str:
     if column.type == "instant":
-        return _zoned(mapping, _local(mapping.datetime_formats, text))
+        return values.instant_sql(mapping.datetime_formats, mapping.time_zone, text)
     if column.type == "date":
-        return f"CAST({_local(mapping.date_formats, text)} AS DATE)"
-    if column.type == "id":  # spreadsheets turn 1234 into 1234.0
-        return rf"CASE WHEN suffix({text}, '.0') THEN regexp_replace({text}, '^(\d+)\.0+$', '\1') ELSE {text} END"
+        return f"CAST({values.local_sql(mapping.date_formats, mapping.time_zone, text)} AS DATE)"
+    if column.type == "id":
+        return values.id_sql(text)
+    if column.type == "integer":
+        return values.whole_sql(text)
     return f"TRY_CAST({text} AS {SQL_TYPES[column.type]})"
 
 
 def _raw(form: ColumnSource) -> str:
     """The column's text, blank as NULL."""
     if form.value is not None:
-        return _text(form.value)
+        return quoted(form.value)
     if form.sql:
         return f"TRY({_computed(form)})"
-    return _trimmed(form.column or "")
+    return _trimmed(form.column) if form.column else values.text_of(form.day or "")
 
 
 def _trimmed(column: str) -> str:
     """Name under which `_trimmed_rows` gives a column without the blanks around it."""
-    return _name(f"trimmed {column}")
+    return values.name_of(f"trimmed {column}")
 
 
 def _trimmed_rows(entry: TableMapping, raw: str) -> str:
@@ -248,7 +262,7 @@ def _trimmed_rows(entry: TableMapping, raw: str) -> str:
     trimmed = "".join(
         f", CASE WHEN unicode({name}) > 32 AND NOT suffix({name}, ' ') AND strlen({name}) = length({name}) "
         f"THEN {name} ELSE nullif(trim({name}), '') END AS {_trimmed(column)}"
-        for column, name in ((column, _name(column)) for column in columns)
+        for column, name in ((column, values.name_of(column)) for column in columns)
     )
     where = f"WHERE ({entry.where}\n)" if entry.where else ""
     return f"(SELECT *{trimmed} FROM {raw} {where}) AS trimmed_rows"
@@ -267,12 +281,12 @@ def _classify(con: duckdb.DuckDBPyConnection, mapping: Mapping, entry: TableMapp
         form = entry.columns.get(name)
         if form is None:
             continue
-        text = f"nullif(trim({_name(form.age)}), '')" if form.age else f"CAST({_raw(form)} AS VARCHAR)"
-        day = _local((*mapping.datetime_formats, *mapping.date_formats), text)
+        text = values.text_of(form.age) if form.age else f"CAST({_raw(form)} AS VARCHAR)"
+        day = values.local_sql((*mapping.datetime_formats, *mapping.date_formats), mapping.time_zone, text)
         con.execute(
             f"""UPDATE broken SET value_class = CASE
                 WHEN given.text IS NULL THEN 'blank' WHEN TRY_CAST(given.text AS DOUBLE) IS NOT NULL THEN 'number'
-                WHEN given.is_day OR regexp_matches(given.text, {_text(_LIKE_A_DATE)}) THEN 'date' ELSE 'text' END
+                WHEN given.is_day OR regexp_matches(given.text, {quoted(_LIKE_A_DATE)}) THEN 'date' ELSE 'text' END
             FROM (SELECT _row, {text} AS text, {day} IS NOT NULL AS is_day FROM {_trimmed_rows(entry, raw)}
                   WHERE _row IN (SELECT row_number FROM broken WHERE {mine} AND column_name = $column)) AS given
             WHERE {mine} AND column_name = $column AND row_number = given._row""",
@@ -282,9 +296,11 @@ def _classify(con: duckdb.DuckDBPyConnection, mapping: Mapping, entry: TableMapp
 
 def _given(form: ColumnSource) -> str:
     """Whether the file holds anything for the column in this row."""
-    if form.column or form.sql:
+    if form.age:
+        return f"({values.text_of(form.age)} IS NOT NULL)"
+    if form.column or form.day or form.sql:
         return f"({_raw(form)} IS NOT NULL)"
-    return "true" if form.value is not None or form.age else "false"
+    return "true" if form.value is not None else "false"
 
 
 def _computed(form: ColumnSource) -> str:
@@ -297,15 +313,7 @@ def _failed(form: ColumnSource) -> str:
 
 
 def _age(form: ColumnSource) -> str:
-    return f"TRY_CAST({_name(form.age or '')} AS INTEGER)"
-
-
-def _instant(mapping: Mapping, text: str) -> str:
-    return _local(mapping.datetime_formats, f"nullif(trim({text}), '')")
-
-
-def _local(formats: Sequence[str], text: str) -> str:
-    return f"try_strptime({text}, [{', '.join(_text(form) for form in formats)}])"
+    return f"TRY_CAST(regexp_replace({values.text_of(form.age or '')}, '岁$', '') AS INTEGER)"
 
 
 def _iso(mapping: Mapping, column: Column, text: str) -> str:
@@ -314,16 +322,11 @@ def _iso(mapping: Mapping, column: Column, text: str) -> str:
     if column.type == "date":
         return f"TRY_CAST(left({text}, 10) AS DATE)"
     has_offset = rf"regexp_matches({text}, ':\d\d.*(Z|[+-]\d\d(:?\d\d)?)$')"
-    zone = _text(mapping.time_zone)
+    zone = quoted(mapping.time_zone)
     return (
         f"CASE WHEN {has_offset} THEN TRY_CAST({text} AS TIMESTAMPTZ) "
         f"ELSE timezone({zone}, TRY_CAST({text} AS TIMESTAMP)) END"
     )
-
-
-def _zoned(mapping: Mapping, local: str) -> str:
-    """A wall-clock time of the practice as an instant."""
-    return f"timezone({_text(mapping.time_zone)}, CAST({local} AS TIMESTAMP))"
 
 
 def _faults(entry: TableMapping) -> Iterator[tuple[str, str, str]]:
@@ -331,14 +334,15 @@ def _faults(entry: TableMapping) -> Iterator[tuple[str, str, str]]:
     for name, form in entry.columns.items():
         column = entry.table.column(name)
         if form.age:
-            yield name, f"{name} IS NULL", f"the age is missing or outside 0 to {OLDEST_AGE}"
+            yield name, f"_has_{name} AND {name} IS NULL", f"the age is no number of years from 0 to {OLDEST_AGE}"
         elif column.values:
-            allowed = ", ".join(_text(value) for value in column.values)
+            allowed = ", ".join(quoted(value) for value in column.values)
             yield name, f"{name} NOT IN ({allowed})", f"the value is none of {', '.join(column.values)}"
         elif _may_be_lost(column, form):
             what = {"instant": "a date and time", "date": "a date", "integer": "a whole number"}.get(
                 column.type, f"a {column.type}"
             )
+            what = "an amount of money" if form.unit == "major" else what
             yield name, f"_has_{name} AND {name} IS NULL", f"the value cannot be read as {what}"
         for bound, sign in ((column.minimum, "<"), (column.maximum, ">")):
             if bound is not None:
@@ -352,11 +356,3 @@ def _faults(entry: TableMapping) -> Iterator[tuple[str, str, str]]:
             yield name, f"{name} IS NULL{there}{failed}", "a required value is missing"
     for rule in entry.table.rules:
         yield rule.column, f"NOT ({rule.sql})", rule.reason
-
-
-def _name(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
-
-
-def _text(value: str | None) -> str:
-    return "'" + (value or "").replace("'", "''") + "'"

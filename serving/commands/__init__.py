@@ -1,0 +1,1 @@
+"""The commands of `revisit`, one module per group."""
