@@ -38,8 +38,10 @@ sent_at = "sent"
 FILES = {
     "bookings": (
         BOOKINGS,
-        "id,patient,clinic,doctor,booked\n"
-        "1,p1,c1,d1,2026-01-02 10:00\n2,p2,c1,,2026-01-01 10:00\n3,p2,c2,d1,2026-01-05 10:00\n",
+        (
+            "id,patient,clinic,doctor,booked\n"
+            "1,p1,c1,d1,2026-01-02 10:00\n2,p2,c1,,2026-01-01 10:00\n3,p2,c2,d1,2026-01-05 10:00\n"
+        ),
     ),
     "patients": (PATIENTS, "patient,clinic,since\np1,c9,2026-01-03 10:00\n"),
     "messages": (MESSAGES, "id,patient,booking,sent\n1,p3,1,2026-01-04 10:00\n2,p2,77,2025-12-31 10:00\n"),
