@@ -41,7 +41,7 @@ from features.records.tables import TABLES
 
 # What DuckDB may keep in memory; it spills the rest. Delta's writer needs half a gigabyte beside it.
 MEMORY = "2000MB"
-SORTED_AT_ONCE = 2_500_000  # states
+SORTED_AT_ONCE = 5_000_000  # states
 
 
 @dataclass(frozen=True)
