@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import Result
 from sklearn.metrics import roc_auc_score
 
+from features.records.landing import import_files
+from features.records.mapping import load_mapping
+from features.records.store import RecordStore
+from features.records.tables import TABLES
 from features.simulator import BaseRates, PracticePlan, SimulatedPractice, simulate, simulate_clinics
 from features.simulator.hazards import attends_by, booking_chance, due_profile, window_truth
 from features.simulator.oracle import CareFilter, no_show_oracles, no_show_posterior
@@ -216,3 +223,28 @@ def test_clinics_of_a_chain_are_separate() -> None:
         keys = [set(part.tables[name].iloc[:, 0]) for part in parts]
         assert len(set.union(*keys)) == sum(map(len, keys)), name
     assert len({part.tables["patients"]["patient_id"].nunique() for part in parts}) > 1
+
+
+# The command
+
+
+def test_chinese_export_gives_the_same_records(revisit: Callable[..., Result], tmp_path: Path) -> None:
+    stored = {}
+    for form in ("csv-en", "csv-zh"):
+        options = ("--patients", 150, "--clinics", 2, "--years", 1, "--until", "2026-11-17T09:30", "--format", form)
+        done = revisit("simulate", tmp_path / form, *options)
+        assert done.exit_code == 0, done.output
+        store = RecordStore(tmp_path / f"{form}-records")
+        mapping = load_mapping(tmp_path / form / "mapping.toml")
+        report = import_files(store, tmp_path / form, mapping, NOW)
+        stored[form] = {table.table: table.stored for table in report.tables}
+    assert stored["csv-en"] == stored["csv-zh"]
+    assert set(stored["csv-en"]) == set(TABLES)
+    assert min(stored["csv-en"].values()) > 0
+    assert (tmp_path / "csv-zh" / "预约.csv").read_text(encoding="utf-8").startswith("预约编号,病历号,")
+
+
+def test_command_refuses_what_cannot_be(revisit: Callable[..., Result], tmp_path: Path) -> None:
+    done = revisit("simulate", tmp_path / "x", "--patients", 0)
+    assert done.exit_code == 2
+    assert "patients must be a whole number" in done.output

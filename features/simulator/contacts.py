@@ -17,7 +17,7 @@ TYPICAL_ANSWER = 240  # minutes
 HOLD_OUT = "hold_out"
 FATIGUE_DAYS = 180
 # Share of recall bookings that end in a visit, moved ones included (measured in the default practice).
-KEPT = 0.85
+KEPT = 0.82
 
 
 @dataclass(frozen=True, slots=True)

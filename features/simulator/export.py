@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from features.records.schema import Table
@@ -81,6 +83,7 @@ def write_parts(
             path = truth / f"{name}.csv"
             _write(_truth_text(frame, plan.time_zone), path, path not in written)
             written[path] = None
+        del part  # the next clinic is simulated when the loop asks for it
     mapping.write_bytes(mapping_text(plan.time_zone, dialect).encode())
     return list(written)
 
@@ -138,8 +141,10 @@ def _instants(values: pd.Series, time_zone: str) -> pa.Array:
 
 def _texts(values: pd.Series, translated: Mapping[str, str]) -> pa.Array:
     shown = values.map(translated).fillna(values) if translated else values
-    texts = [None if text is None or text != text or text == "" else str(text) for text in shown]
-    return pa.array(texts, type=pa.string())
+    if shown.map(type).isin([date]).any():
+        shown = shown.astype(str).where(shown.notna(), None)
+    texts = pa.array(shown, type=pa.string(), from_pandas=True)
+    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
 
 
 def _truth_text(frame: pd.DataFrame, time_zone: str) -> pa.Table:

@@ -73,4 +73,9 @@ class Site:
 
     def days(self, minutes: Minutes) -> pd.Series:
         """Local calendar days; None stays None."""
-        return pd.Series([None if minute is None else self.day(int(minute)) for minute in minutes], dtype=object)
+        values = np.array([np.nan if minute is None else minute for minute in minutes], dtype=float)
+        known = ~np.isnan(values)
+        days = np.full(len(values), None, dtype=object)
+        first = np.datetime64(self.span.origin, "D")
+        days[known] = (first + np.floor(values[known] / DAY).astype("timedelta64[D]")).astype(object)
+        return pd.Series(days, dtype=object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -89,7 +90,12 @@ def simulate_clinics(
         truth = truth_tables(world, people, site)
         if truth_runs:
             truth |= return_truth(site, rates, truth_runs)
-        yield SimulatedPractice(plan, collect(world, people, site, rng), truth)
+        part = SimulatedPractice(plan, collect(world, people, site, rng), truth)
+        # People, bookings and messages point at each other: free them before the next clinic.
+        del world, people, truth
+        gc.collect()
+        yield part
+        del part
 
 
 def _joined(parts: list[SimulatedPractice], kind: str) -> dict[str, pd.DataFrame]:

@@ -29,9 +29,14 @@ def confirm_chance(rates: ContactRates, channel: str, responsiveness: float) -> 
 
 def channel_shares(rates: ContactRates, person: Person) -> Mapping[str, float]:
     """Share of each channel among the person's messages, by consent."""
-    allowed = {channel: share for channel, share in rates.channels.items() if channel in person.channels}
-    total = sum(allowed.values())
-    return {channel: share / total for channel, share in allowed.items()}
+    if person.shares is None:
+        allowed = {channel: share for channel, share in rates.channels.items() if channel in person.channels}
+        total = sum(allowed.values())
+        person.shares = {channel: share / total for channel, share in allowed.items()}
+        person.confirms = sum(
+            share * confirm_chance(rates, way, person.responsiveness) for way, share in person.shares.items()
+        )
+    return person.shares
 
 
 def state_chances(rates: ContactRates, booked: int, start: int, person: Person) -> Mapping[ReminderState, float]:
@@ -40,7 +45,7 @@ def state_chances(rates: ContactRates, booked: int, start: int, person: Person) 
     sent = rates.reminded if shares and can_be_reminded(booked, start) else 0.0
     if not sent:
         return {"none": 1.0}
-    confirmed = sum(share * confirm_chance(rates, way, person.responsiveness) for way, share in shares.items())
+    confirmed = person.confirms
     return {"none": 1 - sent, "unanswered": sent * (1 - confirmed), "confirmed": sent * confirmed}
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from math import exp
 
@@ -68,8 +71,21 @@ def run_site(site: Site, rates: BaseRates | None = None, until: int | None = Non
     world.clinicians = staff
     _let_in(world, people, np.random.default_rng(site.seed_for("entry")))
     _plan_events(world, span)
-    world.agenda.run(world, span.now if until is None else until)
+    with _no_collector():
+        world.agenda.run(world, span.now if until is None else until)
     return world, people
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Keep the cycle collector off: nothing becomes garbage while a clinic runs, and looking costs a tenth."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def site_rates(site: Site, rates: BaseRates) -> BaseRates:

@@ -126,7 +126,8 @@ def _demand_truth(world: World, site: Site) -> pd.DataFrame:
         for booking in exported_bookings(world, site)
         if booking.status not in ("cancelled_early", "rescheduled") and booking.at_booking
     ]
-    months = pd.Series([site.day(booking.start) for booking in kept], dtype=object).map(lambda day: day.replace(day=1))
+    days = site.days([booking.start for booking in kept])
+    months = pd.Series([day.replace(day=1) for day in days], dtype=object)
     frame = pd.DataFrame(
         {
             "month_on": months,

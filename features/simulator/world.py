@@ -86,6 +86,8 @@ class Person:
 
     Attributes
     ----------
+    shares, confirms : mapping, float
+        Share of each channel and chance of a confirmation; kept once computed.
     is_alive : bool
         Whether the person still makes bookings (latent).
     departed, departure : int, str
@@ -115,6 +117,8 @@ class Person:
     is_negative: bool = False
     channels: tuple[str, ...] = ("wechat", "sms", "phone")
     membership: str = ""
+    shares: Mapping[str, float] | None = None
+    confirms: float = 0.0
     is_alive: bool = False
     departed: int = 0
     departure: str = ""
