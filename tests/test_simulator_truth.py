@@ -32,7 +32,7 @@ def plan(**changes: object) -> PracticePlan:
 @pytest.fixture(scope="module")
 def told() -> SimulatedPractice:
     """A practice with the truth about returning, from 12 runs per snapshot."""
-    return next(iter(simulate_clinics(plan(patients=700), truth_runs=12)))
+    return next(iter(simulate_clinics(plan(patients=500, years=2), truth_runs=10)))
 
 
 # No-show
@@ -143,7 +143,7 @@ def test_a_later_booking_is_attended_in_time_less_often() -> None:
 
 
 def test_arms_are_drawn_as_logged_and_left_alone() -> None:
-    practice = simulate(plan(patients=3000))
+    practice = simulate(plan(patients=2000))
     arms, messages = practice.tables["campaign_arms"], practice.tables["communications"]
     for arm, share in arms.groupby("arm"):
         expected = arms["propensity"].sum() if arm == "hold_out" else len(arms) / 4
@@ -158,7 +158,7 @@ def test_arms_are_drawn_as_logged_and_left_alone() -> None:
 
 
 def test_true_arm_means_are_those_that_happen() -> None:
-    practice = simulate(plan(patients=4000))
+    practice = simulate(plan(patients=2500))
     arms = practice.tables["campaign_arms"].merge(practice.truth["arms_truth"], on=["campaign_id", "patient_id"])
     arms = arms[arms["assigned_at"] < pd.Timestamp(NOW) - pd.Timedelta(days=60)]
     bookings = practice.tables["appointments"].query("recall_type != ''")
