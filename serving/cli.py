@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
 from datetime import datetime
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,9 @@ import click
 from serving.clock import now
 from serving.commands import records
 from serving.commands.mapping import mapping
+from serving.commands.shared import friendly as _friendly
+from serving.commands.shared import settings as _settings
+from serving.commands.simulate import simulate
 
 if TYPE_CHECKING:
     from features.settings import Settings
@@ -51,28 +52,6 @@ def _quiet() -> None:
     warnings.showwarning = show_ours
 
 
-def _settings() -> Settings:
-    from features.settings import load_settings
-
-    return load_settings()
-
-
-def _friendly(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn the errors a user can mend into one line and exit code 2."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        from features.errors import RevisitError
-
-        try:
-            return command(*args, **kwargs)
-        except RevisitError as error:
-            click.echo(click.style("error: ", fg="red", bold=True) + str(error), err=True)
-            raise SystemExit(2) from None
-
-    return run
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="revisit")
 def main() -> None:
@@ -80,38 +59,8 @@ def main() -> None:
     _quiet()
 
 
-for _command in (*records.COMMANDS, mapping):
+for _command in (*records.COMMANDS, mapping, simulate):
     main.add_command(_command)
-
-
-@main.command()
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--patients", default=3000, show_default=True)
-@click.option("--clinics", default=1, show_default=True)
-@click.option("--years", default=4, show_default=True)
-@click.option("--seed", default=7, show_default=True)
-@click.option(
-    "--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M"]), help="Moment of the export; now by default."
-)
-@_friendly
-def simulate(out: Path, patients: int, clinics: int, years: int, seed: int, until: datetime | None) -> None:
-    """Write the export of a simulated practice with known truth, and its mapping."""
-    from features.simulator import PracticePlan, write_export
-    from features.simulator import simulate as run
-
-    settings = _settings()
-    moment = until.replace(tzinfo=settings.zone) if until else now()
-    plan = PracticePlan(
-        now=moment,
-        patients=patients,
-        clinics=clinics,
-        years=years,
-        seed=seed,
-        time_zone=settings.practice.time_zone,
-        language="zh" if settings.practice.language == "zh" else "en",
-    )
-    for path in write_export(run(plan), out):
-        click.echo(path)
 
 
 @main.group()

@@ -18,6 +18,8 @@ from features.simulator import BaseRates, PracticePlan, SimulatedPractice, simul
 
 NOW = datetime.fromisoformat("2026-11-17T09:30:00+08:00")  # a Tuesday
 ZONE = "Asia/Shanghai"
+SEEDLESS = {"mapping.toml", "clinics.csv", "capacity.csv", "closures.csv", "supply_use.csv"}
+STATES = {"patients", "recalls"}  # tables whose keys have several states in one export
 HELD = ("booked", "arrived", "completed", "no_show")
 STANDING_LATE = ("completed", "no_show", "cancelled_late")
 
@@ -35,7 +37,8 @@ def practice() -> SimulatedPractice:
 def bookings(practice: SimulatedPractice) -> pd.DataFrame:
     """One row per booking with its truth and its patient."""
     frame = practice.tables["appointments"].merge(practice.bookings_truth, on="appointment_id")
-    frame = frame.merge(practice.tables["patients"][["patient_id", "birth_year"]], on="patient_id")
+    patients = practice.tables["patients"].drop_duplicates("patient_id")
+    frame = frame.merge(patients[["patient_id", "birth_year"]], on="patient_id")
     frame["local"] = frame["starts_at"].dt.tz_convert(ZONE)
     return frame
 
@@ -60,7 +63,7 @@ def test_same_plan_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_other_seed_gives_other_records(tmp_path: Path) -> None:
     first, second = as_bytes(small(), tmp_path / "a"), as_bytes(small(seed=8), tmp_path / "b")
-    assert {name for name in first if first[name] == second[name]} == {"mapping.toml"}
+    assert {name for name in first if first[name] == second[name]} == SEEDLESS
 
 
 def test_language_changes_names_alone(tmp_path: Path) -> None:
@@ -81,13 +84,14 @@ def test_moment_may_be_given_in_any_zone(tmp_path: Path) -> None:
 def test_tables_keep_the_contract(practice: SimulatedPractice, name: str) -> None:
     table, frame = TABLES[name], practice.tables[name]
     assert tuple(frame.columns) == table.column_names
-    assert frame[table.key].is_unique
+    assert len(frame)
+    assert not frame.duplicated([table.key, table.known_from] if name in STATES else [table.key]).any()
     for column in table.columns:
         values = frame[column.name].replace("", None).dropna()
         assert not column.required or len(values) == len(frame), column.name
         assert not column.values or set(values) <= set(column.values), column.name
-        assert column.minimum is None or values.min() >= column.minimum, column.name
-        assert column.maximum is None or values.max() <= column.maximum, column.name
+        assert column.minimum is None or float(values.min()) >= column.minimum, column.name
+        assert column.maximum is None or float(values.max()) <= column.maximum, column.name
 
 
 @pytest.mark.parametrize("name", list(TABLES))
@@ -129,14 +133,10 @@ def test_phones_cannot_be_dialled(practice: SimulatedPractice) -> None:
 
 
 def test_nothing_is_known_after_now(practice: SimulatedPractice) -> None:
-    for name, columns in {
-        "patients": ["known_from_at"],
-        "contact_details": ["known_from_at"],
-        "appointments": ["booked_at", "status_known_at"],
-        "communications": ["sent_at", "replied_at"],
-    }.items():
-        for column in columns:
-            assert practice.tables[name][column].max() <= NOW, (name, column)
+    for name, table in TABLES.items():
+        for column in table.columns:
+            if column.type == "instant" and (name, column.name) != ("appointments", "starts_at"):
+                assert not (practice.tables[name][column.name] > NOW).any(), (name, column.name)
 
 
 def test_statuses_fit_the_moments_they_were_learned(bookings: pd.DataFrame) -> None:
@@ -163,7 +163,7 @@ def test_patient_rows_do_not_tell_of_later_visits(practice: SimulatedPractice) -
     assert len(patients)
     assert (patients["first_seen_on"] <= known_on).all()
     first = practice.tables["appointments"].groupby("patient_id")["booked_at"].min()
-    known = practice.tables["patients"].set_index("patient_id")["known_from_at"].reindex(first.index)
+    known = practice.tables["patients"].groupby("patient_id")["known_from_at"].min().reindex(first.index)
     assert (known <= first).all()
 
 
@@ -191,7 +191,8 @@ def test_reminders_follow_the_booking_and_precede_the_visit(practice: SimulatedP
 def test_recall_messages_stop_where_they_must(practice: SimulatedPractice) -> None:
     messages = practice.tables["communications"]
     recall = messages[messages["purpose"] == "recall"]
-    refused = practice.tables["patients"].query("not is_contact_allowed")["patient_id"]
+    patients = practice.tables["patients"].drop_duplicates("patient_id")
+    refused = patients.query("not is_contact_allowed")["patient_id"]
     assert len(recall)
     assert not recall["patient_id"].isin(refused).any()
     out = recall[recall["outcome"] == "opted_out"].groupby("patient_id")["replied_at"].min()
@@ -300,11 +301,13 @@ def test_other_sizes_work(changes: dict[str, object]) -> None:
     plan = small(**changes)
     practice = simulate(plan)
     patients, bookings = practice.tables["patients"], practice.tables["appointments"]
+    patients = patients.drop_duplicates("patient_id")
     assert len(patients) == plan.patients
     assert patients["home_clinic_id"].nunique() == plan.clinics
     home = bookings["patient_id"].map(patients.set_index("patient_id")["home_clinic_id"])
     assert (bookings["clinic_id"] == home).all()
-    assert 4 <= bookings.groupby("clinic_id")["clinician_id"].nunique().max() <= 6
+    posts = bookings["clinician_id"].str.rstrip("abcdefgh")
+    assert 4 <= posts.groupby(bookings["clinic_id"]).nunique().max() <= 6
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,17 @@ a practice's own system would export.
 
 from __future__ import annotations
 
-from features.simulator.export import write_export
+from features.simulator.export import write_export, write_parts
 from features.simulator.plan import PracticePlan
-from features.simulator.practice import SimulatedPractice, simulate
+from features.simulator.practice import SimulatedPractice, simulate, simulate_clinics
 from features.simulator.rates import BaseRates
 
-__all__ = ["BaseRates", "PracticePlan", "SimulatedPractice", "simulate", "write_export"]
+__all__ = [
+    "BaseRates",
+    "PracticePlan",
+    "SimulatedPractice",
+    "simulate",
+    "simulate_clinics",
+    "write_export",
+    "write_parts",
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from features.simulator.attendance import (
     Circumstances,
     early_exit_chance,
@@ -15,8 +17,10 @@ from features.simulator.opening import DAY, OPENS, at_waking_minute, waking_minu
 from features.simulator.placing import find_place
 from features.simulator.reminders import note_decline, plan_reminder, state_chances
 from features.simulator.staff import SERVICE_LINES
+from features.simulator.treatments import price_factor
 from features.simulator.world import Booking, Request, World
 
+End = Callable[[World, Booking, int], None]
 EARLY_MORNING_ENDS = 10 * 60
 # A cancellation is told this many minutes after the booking or before the start at the nearest.
 AFTER_BOOKING, BEFORE_START = 20, 20
@@ -45,28 +49,50 @@ def book(world: World, request: Request, minute: int) -> Booking | None:
         is_new=request.person.visits == 0,
     )
     world.bookings.append(booking)
-    _decide_fate(world, booking)
+    item = request.item
+    if item is not None:
+        item.scheduled, item.booking = minute, booking
+    decide_fate(world, booking)
     return booking
 
 
-def _decide_fate(world: World, booking: Booking) -> None:
-    rates, dice = world.rates.attendance, world.desk
+def decide_fate(world: World, booking: Booking) -> None:
+    """Note the booking's truth, draw its reminder and its end, and put them on the agenda."""
+    rates = world.rates.attendance
     facts = _circumstances(world, booking)
     booking.logit = no_show_logit(rates, facts)
     person = booking.request.person
-    states = state_chances(world.rates.contacts, booking.booked, booking.start, person.responsiveness)
+    states = state_chances(world.rates.contacts, booking.booked, booking.start, person)
     booking.at_booking = truth_at_booking(rates, facts, states)
     plan_reminder(world, booking)
     _note_evening_truth(world, booking, facts)
+    minute, action = draw_end(world, booking, facts)
+    world.agenda.at(minute, action, booking)
+
+
+def draw_end(world: World, booking: Booking, facts: Circumstances) -> tuple[int, End]:
+    """Draw when and how the booking ends, or begins as a visit."""
+    rates, dice = world.rates.attendance, world.desk
     early = _window(booking.booked + AFTER_BOOKING, booking.start - DAY)
-    late = _late_window(booking)
     if early[0] < early[1] and dice.happens(early_exit_chance(rates, facts)):
         is_moved = dice.happens(rates.rescheduled_share)
-        world.agenda.at(at_waking_minute(dice.between(*early)), move if is_moved else cancel_early, booking)
-    elif late[0] < late[1] and dice.happens(late_exit_chance(rates, facts, booking.reminder)):
-        world.agenda.at(at_waking_minute(dice.between(*late)), cancel_late, booking)
-    else:
-        world.agenda.at(booking.start, begin, booking)
+        return at_waking_minute(dice.between(*early)), move if is_moved else cancel_early
+    late = _late_window(booking)
+    if late[0] < late[1] and dice.happens(late_exit_chance(rates, facts, booking.reminder)):
+        return at_waking_minute(dice.between(*late)), cancel_late
+    return booking.start, begin
+
+
+def draw_again(world: World, booking: Booking, now: int) -> None:
+    """Forget how an open booking will end, and draw it anew given that it stands at `now`."""
+    facts = _circumstances(world, booking)
+    if booking.message is None:
+        booking.reminder = "none"
+        plan_reminder(world, booking, now)
+    minute, action = draw_end(world, booking, facts)
+    while minute <= now:
+        minute, action = draw_end(world, booking, facts)
+    world.agenda.at(minute, action, booking)
 
 
 def _circumstances(world: World, booking: Booking) -> Circumstances:
@@ -138,7 +164,7 @@ def move(world: World, booking: Booking, minute: int) -> None:
     old = booking.request
     days_left = (booking.start - minute) / DAY
     lead_days = days_left + world.desk.between(1, 12)
-    fresh = Request(old.person, old.line, old.purpose, lead_days, old.recall_type)
+    fresh = Request(old.person, old.line, old.purpose, lead_days, old.recall_type, old.item)
     if book(world, fresh, minute) is None:
         _end(world, booking, "cancelled_early", minute)
 
@@ -160,9 +186,10 @@ def miss(world: World, booking: Booking, minute: int) -> None:
 
 def complete(world: World, booking: Booking, minute: int) -> None:
     """End a visit and charge for it."""
-    yuan = SERVICE_LINES[booking.request.line][1] * (0.8 + 0.4 * world.desk.uniform())
-    booking.fee_cents = round(yuan / 10) * 1000
     person = booking.request.person
+    yuan = SERVICE_LINES[booking.request.line][1] * (0.8 + 0.4 * world.desk.uniform())
+    booking.list_cents = round(yuan * price_factor(world, minute) / 10) * 1000
+    booking.fee_cents = booking.list_cents - round(booking.list_cents * world.rates.plans.discounts[person.membership])
     if person.first_visit_ended is None:
         person.first_visit_ended = minute
     person.visits += 1

@@ -1,16 +1,23 @@
-"""Recall messages to overdue patients, and what comes of them."""
+"""Recall messages to overdue patients, the randomised stratum among them, and what comes of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log
 
-from features.simulator.demand import ask, recall_request
-from features.simulator.opening import DAY, at_waking_minute, waking_minutes
-from features.simulator.world import Message, Person, World
+import numpy as np
 
-NEVER = 2**62
+from features.simulator.demand import LEADS, WEEK, ask, come_into_care, recall_request
+from features.simulator.hazards import WINDOW_WEEKS, attends_by, response_chances, window_truth
+from features.simulator.opening import DAY, at_waking_minute, waking_minutes
+from features.simulator.reminders import channel_shares
+from features.simulator.world import Arm, Message, Person, World
+
 TYPICAL_ANSWER = 240  # minutes
+HOLD_OUT = "hold_out"
+FATIGUE_DAYS = 180
+# Share of recall bookings that end in a visit, moved ones included (measured in the default practice).
+KEPT = 0.82
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,33 +37,101 @@ def watch_due_date(world: World, person: Person, due: int) -> None:
 
 
 def _plan(world: World, turn: Turn, day: int) -> None:
-    world.agenda.at(world.opening.desk_minute(day, world.contacts.uniform()), send_recall, turn)
+    world.agenda.at(world.opening.desk_minute(max(day, 0), world.contacts.uniform()), take_turn, turn)
 
 
-def send_recall(world: World, turn: Turn, minute: int) -> None:
-    """Send a recall message, unless it is forbidden or no longer needed."""
+def take_turn(world: World, turn: Turn, minute: int) -> None:
+    """Send a recall message or draw an arm, unless it is forbidden or no longer needed."""
     rates, person = world.rates.contacts, turn.person
-    if turn.round != person.round or person.is_rebooked or not person.is_contact_allowed:
+    shares = channel_shares(rates, person)
+    is_over = turn.round != person.round or person.is_rebooked or person.departure
+    if is_over or not person.is_contact_allowed or not shares:
         return
-    message = Message(person, world.contacts.pick(rates.channels), "recall", minute)
-    world.messages.append(message)
-    _decide_answer(world, message)
+    if turn.count == 1 and world.contacts.happens(rates.randomised_share):
+        _draw_arm(world, turn, tuple(shares), minute)
+        return
+    send_recall(world, person, world.contacts.pick(shares), minute, "RECALL")
     if turn.count < rates.recall_at_most:
         _plan(world, Turn(person, turn.round, turn.count + 1), minute // DAY + rates.recall_every_days)
+
+
+def campaign_at(world: World, minute: int) -> str:
+    """Name of the quarter's randomised campaign."""
+    day = minute // DAY
+    return f"TRIAL-{world.opening.years[day]}Q{(world.opening.months[day] + 2) // 3}"
+
+
+def _draw_arm(world: World, turn: Turn, channels: tuple[str, ...], minute: int) -> None:
+    """Draw one arm, all with the same odds; the usual policy goes on after the window."""
+    person, arms = turn.person, (HOLD_OUT, *channels)
+    arm = arms[world.contacts.between(0, len(arms))]
+    campaign = campaign_at(world, minute)
+    world.arms.append(
+        Arm(person, campaign, arm, 1 / len(arms), minute, person.is_alive, arm_truth(world, person, channels, minute))
+    )
+    if arm != HOLD_OUT:
+        send_recall(world, person, arm, minute, campaign)
+    _plan(world, Turn(person, turn.round, 2), minute // DAY + WINDOW_WEEKS * 7)
+
+
+def chances_now(world: World, person: Person, minute: int) -> dict[str, float]:
+    """Chance that a message of each channel makes the person book, as of now."""
+    rates = world.rates.contacts
+    if person.departure:
+        return dict.fromkeys(rates.recall_books, 0.0)
+    if not person.is_alive:
+        return dict.fromkeys(rates.recall_books, rates.recall_books_lapsed)
+    recent = sum(sent > minute - FATIGUE_DAYS * DAY for sent in person.recalled)
+    spread = world.rates.demand.adherence_sd
+    z = -person.log_delay / spread if spread else 0.0
+    age = world.opening.years[minute // DAY] - person.birth_year
+    return dict(response_chances(rates, z, age, recent, person.is_negative))
+
+
+def arm_truth(world: World, person: Person, channels: tuple[str, ...], minute: int) -> dict[str, tuple[float, float]]:
+    """P(booked) and P(attended) within the window under each arm, from the weekly model.
+
+    Recall bookings alone: toothache and treatment come on top in every arm.
+    """
+    weeks = np.arange(WINDOW_WEEKS)
+    who = np.array([person.index])
+    alive = float(person.is_alive)
+    year = world.opening.years[minute // DAY]
+    starts = [minute // WEEK * WEEK + WEEK * (week + 1) for week in weeks.tolist()]
+    rates, panel = world.rates, world.panel
+    usual = np.array([panel.booking(rates, start, year, who)[0] for start in starts]) * alive
+    leaves = np.array([panel.leaving(rates, start, who)[0] for start in starts])
+    attends = attends_by(*LEADS["recall"], KEPT, WINDOW_WEEKS)
+    chances = chances_now(world, person, minute)
+    put_off = rates.contacts.annoyed if person.is_negative else 1.0
+    truth = {HOLD_OUT: window_truth(0.0, usual, leaves, attends)}
+    for channel in channels:
+        after = 1 - (1 - usual) ** put_off
+        truth[channel] = window_truth(chances[channel], after, leaves, attends)
+    return truth
+
+
+def send_recall(world: World, person: Person, channel: str, minute: int, campaign: str) -> None:
+    """Send one recall message and decide the answer."""
+    message = Message(person, channel, "recall", minute, campaign=campaign)
+    world.messages.append(message)
+    _decide_answer(world, message)
+    person.recalled.append(minute)
+    if person.is_negative:
+        world.panel.annoyed_until[person.index] = minute + WINDOW_WEEKS * WEEK
 
 
 def _decide_answer(world: World, message: Message) -> None:
     rates, dice = world.rates.contacts, world.contacts
     is_call = message.channel == "phone"
-    is_active = message.person.is_active(message.sent)
-    books = rates.recall_books[message.channel] if is_active else rates.recall_books_lapsed
+    books = chances_now(world, message.person, message.sent)[message.channel]
     wait = 3 if is_call else 1 + int(-TYPICAL_ANSWER * log(1 - dice.uniform()))
     chance = dice.uniform()
     if chance < books:
         answer = accept
     elif chance < books + rates.declines:
         answer = decline
-    elif chance < books + rates.declines + rates.opts_out:
+    elif chance < books + rates.declines + rates.opts_out * (5 if message.person.is_negative else 1):
         answer = opt_out
     elif is_call and dice.happens(rates.phone_unanswered):
         answer, wait = ring_out, 1
@@ -70,8 +145,8 @@ def accept(world: World, message: Message, minute: int) -> None:
     """Answer yes and book; one who had left is back."""
     person = message.person
     message.replied, message.outcome = minute, "confirmed"
-    if not person.is_active(minute):
-        person.lapses_at = NEVER
+    if not person.is_alive and not person.departure:
+        come_into_care(world, person, minute)
     if not person.is_rebooked:
         ask(world, recall_request(world, person, minute), minute)
 
@@ -84,7 +159,7 @@ def decline(world: World, message: Message, minute: int) -> None:
 def opt_out(world: World, message: Message, minute: int) -> None:
     """Ask for no more messages."""
     message.replied, message.outcome = minute, "opted_out"
-    message.person.is_contact_allowed = False
+    message.person.is_contact_allowed, message.person.opted_out = False, minute
 
 
 def ring_out(world: World, message: Message, minute: int) -> None:

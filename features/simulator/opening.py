@@ -49,8 +49,8 @@ class Opening:
     weights : tuple of float
         How much patients like the day, as in `WEEKDAY_WEIGHTS`; public
         holidays count as Sundays and make-up workdays as Wednesdays.
-    weekdays, years : tuple of int
-        Monday is 0; calendar year.
+    weekdays, months, years : tuple of int
+        Monday is 0; January is 1; calendar year.
     """
 
     first_day: date
@@ -58,6 +58,11 @@ class Opening:
     weights: tuple[float, ...]
     weekdays: tuple[int, ...]
     years: tuple[int, ...]
+    months: tuple[int, ...] = ()
+
+    def closed_within(self, day: int, days: int) -> bool:
+        """Whether any of the `days` days from `day` on is closed."""
+        return not all(self.is_open[max(day, 0) : max(day + days, 0)])
 
     def next_open_day(self, day: int) -> int:
         """Return `day` or the first open day after it; days beyond the calendar count as open."""
@@ -90,6 +95,7 @@ def draw_up_opening(first_day: date, days: int) -> Opening:
         weights=tuple(_weight(day, kind) for day, kind in zip(dates, kinds, strict=True)),
         weekdays=tuple(day.weekday() for day in dates),
         years=tuple(day.year for day in dates),
+        months=tuple(day.month for day in dates),
     )
 
 

@@ -23,6 +23,9 @@ SOURCES: Mapping[str, float] = {
     "company_partner": 0.05,
 }
 YEARS_BEFORE = 6.0
+# Consent by channel (assumed).
+CONSENTS: Mapping[str, float] = {"wechat": 0.95, "sms": 0.93, "phone": 0.88, "email": 0.35}
+PROFILING_ALLOWED = 0.98
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,13 @@ class People:
         Lasting tendency to come late for recall, log scale (latent).
     responsiveness : ndarray of float
         Lasting tendency to answer messages, on the logit (latent).
+    price_sensitivity : ndarray of float
+        From 0 on, mean about 0.5 (latent).
+    is_negative : ndarray of bool
+        Whether messages put the person off (latent).
+    consents : dict of str to ndarray of bool
+        By channel.
+    is_profiling_allowed : ndarray of bool
     """
 
     joined: np.ndarray
@@ -64,6 +74,10 @@ class People:
     personal_effect: np.ndarray
     log_delay: np.ndarray
     responsiveness: np.ndarray
+    price_sensitivity: np.ndarray
+    is_negative: np.ndarray
+    consents: dict[str, np.ndarray]
+    is_profiling_allowed: np.ndarray
 
 
 def pick(shares: Mapping[str, float], size: int, rng: np.random.Generator) -> list[str]:
@@ -100,10 +114,11 @@ def draw_people(
     # Those who joined before minute 0 are some years older than their entry says.
     years = years + np.minimum(joined // (365 * DAY), 0)
     household_size = np.bincount(household)[household]
+    price = rng.gamma(1.0, 0.5, size)
     return People(
         joined=joined,
         birth_year=years - age,
-        clinic=rng.integers(plan.clinics, size=household.max() + 1)[household],
+        clinic=np.zeros(size, int),
         household=household,
         household_size=household_size,
         referred_by=_referrers(source, rng),
@@ -112,10 +127,14 @@ def draw_people(
         is_contact_allowed=rng.random(size) < rates.demand.contact_allowed,
         source=source,
         membership=_memberships(household_size, rng),
-        tags=_tags(effect, age, rng),
+        tags=_tags(effect, age, price, rng),
         personal_effect=effect,
         log_delay=_log_delays(rates, household, rng),
-        responsiveness=-0.2 * effect + rng.normal(0, 0.8, size),
+        responsiveness=-0.2 * effect + rng.normal(0, 0.8, size) * (rates.attendance.personal_sd > 0),
+        price_sensitivity=price,
+        is_negative=rng.random(size) < rates.contacts.negative_share,
+        consents={channel: rng.random(size) < share for channel, share in CONSENTS.items()},
+        is_profiling_allowed=rng.random(size) < PROFILING_ALLOWED,
     )
 
 
@@ -182,11 +201,11 @@ def _memberships(household_size: np.ndarray, rng: np.random.Generator) -> list[s
     return [str(plan) for plan in plans]
 
 
-def _tags(effect: np.ndarray, age: np.ndarray, rng: np.random.Generator) -> list[str]:
+def _tags(effect: np.ndarray, age: np.ndarray, price: np.ndarray, rng: np.random.Generator) -> list[str]:
     size = len(effect)
     has = {
         "anxious": rng.random(size) < 1 / (1 + np.exp(2.2 - 0.6 * effect)),
-        "price_sensitive": rng.random(size) < 0.12,
+        "price_sensitive": rng.random(size) < np.minimum(0.22 * price, 0.9),
         "student": (age >= 17) & (age <= 24) & (rng.random(size) < 0.6),
     }
     return [";".join(tag for tag, flags in has.items() if flags[n]) for n in range(size)]

@@ -48,7 +48,7 @@ def find_place(world: World, request: Request, minute: int) -> Place | None:
         When it is asked for.
     """
     today = minute // DAY
-    wished = _wished_day(world, request, today)
+    wished = _wished_day(world, request, today) if request.day is None else request.day
     length = SERVICE_LINES[request.line][0]
     for day in range(wished, wished + PATIENCE):
         if not world.opening.is_open[day]:
@@ -56,7 +56,7 @@ def find_place(world: World, request: Request, minute: int) -> Place | None:
         earliest = _earliest_slot(minute, day)
         wish = _wished_slot(world.desk, world.opening.weights[day], request, earliest)
         for clinician in _in_order_of_preference(world, request):
-            if world.opening.weekdays[day] in clinician.days_off:
+            if not clinician.works(day, world.opening.weekdays[day]):
                 continue
             slot = world.diary.find(clinician.number, day, wish, length, earliest)
             if slot is not None:
@@ -91,6 +91,6 @@ def _wished_slot(desk: Stream, weight: float, request: Request, earliest: int) -
 
 
 def _in_order_of_preference(world: World, request: Request) -> Sequence[Clinician]:
-    offered = world.staff[request.person.clinic, request.line]
-    first = request.person.favourite % len(offered)
-    return (*offered[first:], *offered[:first])
+    posts = world.staff[request.line]
+    first = request.person.favourite % len(posts)
+    return [who for held in (*posts[first:], *posts[:first]) for who in held]

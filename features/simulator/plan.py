@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 from features.errors import SettingsError
 
 Language = Literal["en", "zh"]
-LARGEST = {"patients": 200_000, "clinics": 20, "years": 15}
+Preset = Literal["default", "null", "no_heterogeneity", "dirty", "chain"]
+LARGEST = {"patients": 2_000_000, "clinics": 200, "years": 15}
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class PracticePlan:
         IANA name of the practice's clock.
     language : {"en", "zh"}
         Script of the invented names; nothing else depends on it.
+    preset : str
+        Which practice: see `features.simulator.presets`.
 
     Raises
     ------
@@ -48,6 +51,7 @@ class PracticePlan:
     seed: int = 7
     time_zone: str = "Asia/Shanghai"
     language: Language = "en"
+    preset: Preset = "default"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be simulated, naming every wrong value at once."""
@@ -66,6 +70,8 @@ class PracticePlan:
             problems.append(f"time_zone {self.time_zone!r} is not in the IANA database")
         if self.language not in ("en", "zh"):
             problems.append(f"language must be en or zh, not {self.language!r}")
+        if self.preset not in get_args(Preset):
+            problems.append(f"preset must be one of {', '.join(get_args(Preset))}, not {self.preset!r}")
         if problems:
             raise SettingsError(f"The practice cannot be simulated: {'; '.join(problems)}.")
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+WhoGains = Literal["high_risk_gains", "middle_gains", "equal"]
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,23 @@ class ContactRates:
     recall_share : float
         Share of overdue patients the desk gets round to (assumed).
     recall_books : mapping of str to float
-        Probability that a message makes an active patient book; reactivation
-        of 8-15 % of those contacted (trade blogs, weak).
+        Probability that a message makes a patient in care book; with those who
+        left among the overdue, 8-15 % of those contacted (trade blogs, weak).
     recall_books_lapsed : float
         The same for one who had left (assumed).
+    who_gains : str
+        Whom a message moves most: those least likely to come by themselves
+        (``high_risk_gains``), those in between (``middle_gains``), or all alike (``equal``).
+        Ascarza (JMR 2018) found that the highest risk is not the best target.
+    age_matters : float
+        Size of the age's interaction with the channel, 1 as assumed here, 0 for none.
+    fatigue : float
+        Factor on the response per recall message of the last 180 days (assumed).
+    negative_share, annoyed : float
+        Share of people whom a message puts off, and the factor on their weekly
+        chance to book for eight weeks after it (assumed).
+    randomised_share : float
+        Share of recall rounds that are drawn into an arm instead of the usual policy.
     declines, opts_out : float
         Probability of a refusal, and of asking for no more messages (assumed).
     phone_unanswered : float
@@ -109,8 +125,14 @@ class ContactRates:
     recall_every_days: int = 45
     recall_at_most: int = 3
     recall_share: float = 0.7
-    recall_books: Mapping[str, float] = field(default_factory=lambda: {"wechat": 0.10, "sms": 0.06, "phone": 0.18})
+    recall_books: Mapping[str, float] = field(default_factory=lambda: {"wechat": 0.16, "sms": 0.10, "phone": 0.28})
     recall_books_lapsed: float = 0.01
+    who_gains: WhoGains = "middle_gains"
+    age_matters: float = 1.0
+    fatigue: float = 0.8
+    negative_share: float = 0.05
+    annoyed: float = 0.4
+    randomised_share: float = 0.3
     declines: float = 0.05
     opts_out: float = 0.01
     phone_unanswered: float = 0.35
@@ -130,16 +152,27 @@ class DemandRates:
     adherence_sd, adherence_household : float
         Spread of the personal log delay after the due date, and the share of
         its variance that a household has in common (prototype, retention.md 5.1).
-    delay_days, delay_sd : float
-        Median delay in days, and its visit-to-visit spread on the log scale.
+    due_ahead_weeks : int
+        Weeks before the due date from which on people book unasked (assumed).
+    due_hazard : tuple of (int, float)
+        Weeks since then and the weekly chance to book unasked from there on; the
+        mean person comes about two weeks late, one long overdue hardly ever.
     lapse_per_year : float
         First lapse process, any time: about 10 % a year after the first year
         (specialist maintenance cohort 1983-89).
+    moves_per_year, dies_per_year : float
+        Moves away, and deaths of people under 65; ten times as many after (assumed).
     leaves_after_first, leaves_after_visit, leaves_after_miss : float
         Second lapse process, at a visit: 32-42 % are lost in year one (same
         cohort; Korea 2003-05), so most of it at the first visit.
     referred_factor : float
         Factor on both lapse processes for referred patients (assumed).
+    family_books_along : float
+        Probability that a household member who is due comes along (assumed).
+    school_holiday, before_festival, after_festival, december : float
+        Factors on the weekly chance to book: children in July, August and the
+        winter holiday; everyone two weeks before and after the Spring Festival;
+        December. Directions from field.md (Meituan 2026, Beijing 2023), sizes assumed.
     emergencies_per_year : float
         Toothaches per active patient (assumed).
     starts_emergency : float
@@ -159,20 +192,90 @@ class DemandRates:
     interval_months: Mapping[int, float] = field(default_factory=lambda: {3: 0.14, 4: 0.15, 6: 0.48, 9: 0.10, 12: 0.13})
     adherence_sd: float = 0.85
     adherence_household: float = 0.5
-    delay_days: float = 15.0
-    delay_sd: float = 0.6
-    lapse_per_year: float = 0.07
+    due_ahead_weeks: int = 3
+    due_hazard: tuple[tuple[int, float], ...] = ((0, 0.06), (2, 0.32), (6, 0.10), (16, 0.05), (40, 0.02))
+    lapse_per_year: float = 0.06
+    moves_per_year: float = 0.006
+    dies_per_year: float = 0.002
     leaves_after_first: float = 0.15
     leaves_after_visit: float = 0.009
     leaves_after_miss: float = 0.06
     referred_factor: float = 0.7
-    emergencies_per_year: float = 0.16
+    family_books_along: float = 0.5
+    school_holiday: float = 1.6
+    before_festival: float = 1.3
+    after_festival: float = 0.55
+    december: float = 1.1
+    emergencies_per_year: float = 0.20
     starts_emergency: float = 0.22
-    plan_after_check: float = 0.66
-    plan_after_emergency: float = 0.75
+    plan_after_check: float = 0.88
+    plan_after_emergency: float = 0.85
     rebooks: float = 0.72
     requested: float = 0.50
     contact_allowed: float = 0.93
+
+
+@dataclass(frozen=True)
+class EventRates:
+    """What happens to the practice once in a while.
+
+    Attributes
+    ----------
+    clinician_stays_years : float
+        Mean years until a clinician leaves (assumed).
+    departure_factor, departure_weeks : float, int
+        Factor on the weekly lapse chance of the panel of a clinician who left,
+        and for how long (prototype, retention.md 5.1).
+    notice_days : int
+        Days before the last day on which a departure is known; longer than
+        bookings reach.
+    price_rise, price_rise_at : float
+        One rise of all prices, at this share of the exported years (assumed).
+    price_factor, price_weeks : float, int
+        Lapse factor per unit of price sensitivity, and for how long.
+    """
+
+    clinician_stays_years: float = 5.0
+    departure_factor: float = 10.0
+    departure_weeks: int = 8
+    notice_days: int = 100
+    price_rise: float = 0.15
+    price_rise_at: float = 0.6
+    price_factor: float = 3.0
+    price_weeks: int = 12
+
+
+@dataclass(frozen=True)
+class PlanRates:
+    """Treatment plans and money.
+
+    Attributes
+    ----------
+    accepts, accepts_urgent, accepts_per_log_yuan : float
+        Logit of accepting a routine plan of 1,000 yuan; more if urgent; less by
+        value. 46 % are accepted on average, 83 % in the top decile (Henry
+        Schein One benchmark); here more, for small plans dominate.
+    accepts_price : float
+        Per unit of price sensitivity (assumed).
+    pain_gone : float
+        Probability to drop the rest once the pain is gone (assumed).
+    drop_recorded : float
+        Share of dropped items that the desk writes down as such (assumed).
+    discounts : mapping of str to float
+        Discount by membership.
+    pays_at_once, refunded : float
+        Share of charges paid on the day; share refunded (assumed).
+    """
+
+    accepts: float = 2.4
+    accepts_urgent: float = 1.0
+    accepts_per_log_yuan: float = -0.35
+    accepts_price: float = -0.5
+    pain_gone: float = 0.12
+    drop_recorded: float = 0.5
+    discounts: Mapping[str, float] = field(default_factory=lambda: {"": 0.0, "silver": 0.05, "family": 0.08})
+    pays_at_once: float = 0.9
+    refunded: float = 0.004
 
 
 @dataclass(frozen=True)
@@ -182,3 +285,5 @@ class BaseRates:
     attendance: AttendanceRates = AttendanceRates()
     contacts: ContactRates = ContactRates()
     demand: DemandRates = DemandRates()
+    events: EventRates = EventRates()
+    plans: PlanRates = PlanRates()

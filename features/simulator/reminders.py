@@ -8,7 +8,7 @@ from math import log
 from features.simulator.attendance import ReminderState, logistic
 from features.simulator.opening import DAY
 from features.simulator.rates import ContactRates
-from features.simulator.world import Booking, Message, World
+from features.simulator.world import Booking, Message, Person, World
 
 SENT_FROM = 10 * 60
 SENT_UNTIL = 19 * 60
@@ -27,26 +27,46 @@ def confirm_chance(rates: ContactRates, channel: str, responsiveness: float) -> 
     return logistic(rates.confirm_logit[channel] + responsiveness)
 
 
-def state_chances(rates: ContactRates, booked: int, start: int, responsiveness: float) -> Mapping[ReminderState, float]:
+def channel_shares(rates: ContactRates, person: Person) -> Mapping[str, float]:
+    """Share of each channel among the person's messages, by consent."""
+    if person.shares is None:
+        allowed = {channel: share for channel, share in rates.channels.items() if channel in person.channels}
+        total = sum(allowed.values())
+        person.shares = {channel: share / total for channel, share in allowed.items()}
+        person.confirms = sum(
+            share * confirm_chance(rates, way, person.responsiveness) for way, share in person.shares.items()
+        )
+    return person.shares
+
+
+def state_chances(rates: ContactRates, booked: int, start: int, person: Person) -> Mapping[ReminderState, float]:
     """Probability of each reminder state, as of the booking."""
-    sent = rates.reminded if can_be_reminded(booked, start) else 0.0
-    confirmed = sum(share * confirm_chance(rates, channel, responsiveness) for channel, share in rates.channels.items())
+    shares = channel_shares(rates, person)
+    sent = rates.reminded if shares and can_be_reminded(booked, start) else 0.0
+    if not sent:
+        return {"none": 1.0}
+    confirmed = person.confirms
     return {"none": 1 - sent, "unanswered": sent * (1 - confirmed), "confirmed": sent * confirmed}
 
 
-def plan_reminder(world: World, booking: Booking) -> None:
-    """Draw this booking's reminder and put it on the agenda."""
+def plan_reminder(world: World, booking: Booking, now: int = -1) -> None:
+    """Draw this booking's reminder and put it on the agenda, unless its time has passed by `now`."""
     rates, dice = world.rates.contacts, world.contacts
     if not can_be_reminded(booking.booked, booking.start) or not dice.happens(rates.reminded):
         return
-    channel = dice.pick(rates.channels)
     person = booking.request.person
+    shares = channel_shares(rates, person)
+    if not shares:
+        return
+    channel = dice.pick(shares)
     is_confirmed = dice.happens(confirm_chance(rates, channel, person.responsiveness))
-    booking.reminder = "confirmed" if is_confirmed else "unanswered"
     day = booking.start // DAY - 1
     if day - booking.booked // DAY >= 2 and dice.happens(rates.two_days_before):
         day -= 1
     sent = day * DAY + dice.between(SENT_FROM, SENT_UNTIL)
+    if sent <= now:
+        return
+    booking.reminder = "confirmed" if is_confirmed else "unanswered"
     world.agenda.at(sent, send_reminder, Message(person, channel, "reminder", sent, booking))
 
 

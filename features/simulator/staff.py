@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from features.simulator.opening import SLOTS
 
 # Half-hour slots and fee in yuan by service line (assumed, order of magnitude of a city clinic).
@@ -32,29 +34,66 @@ POSTS: tuple[tuple[str, ...], ...] = (
 
 @dataclass(frozen=True)
 class Clinician:
-    """One clinician: a number over all clinics, and the weekdays off (Monday is 0)."""
+    """One clinician of a clinic.
+
+    Attributes
+    ----------
+    number : int
+        Position among the clinic's clinicians.
+    post : int
+        Who follows on somebody has the same post.
+    days_off : frozenset of int
+        Weekdays; Monday is 0.
+    since, until : int
+        First day of work, and the day after the last.
+    """
 
     number: int
+    post: int
     name: str
-    clinic: int
     lines: frozenset[str]
     days_off: frozenset[int]
+    since: int = 0
+    until: int = 2**31
+
+    def works(self, day: int, weekday: int) -> bool:
+        """Whether they see patients on a day."""
+        return self.since <= day < self.until and weekday not in self.days_off
 
 
-def hire(clinics: int, patients: int) -> tuple[Clinician, ...]:
-    """Four to six clinicians per clinic, about one for 600 patients."""
-    posts = min(max(round(patients / clinics / 600), 4), len(POSTS))
-    return tuple(
-        Clinician(
-            number=clinic * posts + post,
-            name=f"K{clinic + 1}-D{post + 1}",
-            clinic=clinic,
-            lines=frozenset(POSTS[post]),
-            days_off=frozenset({post % 5, (post + 2) % 5}),
-        )
-        for clinic in range(clinics)
-        for post in range(posts)
-    )
+def hire(tag: str, patients: int, days: int, stays_years: float, rng: np.random.Generator) -> tuple[Clinician, ...]:
+    """Clinicians of one clinic: at least four posts, about one for 600 patients, and who follows on them.
+
+    Parameters
+    ----------
+    tag : str
+        The clinic's id.
+    patients, days : int
+        Size, and days that are simulated.
+    stays_years : float
+        Mean years until somebody leaves; the next one starts on the day after.
+    rng : Generator
+        Source of randomness.
+    """
+    staff: list[Clinician] = []
+    for post in range(max(round(patients / 600), 4)):
+        since, count = 0, 0
+        while since < days:
+            until = since + 200 + round(rng.exponential(stays_years * 365.25))
+            suffix = "" if count == 0 else "abcdefgh"[min(count - 1, 7)]
+            staff.append(
+                Clinician(
+                    number=len(staff),
+                    post=post,
+                    name=f"{tag}-D{post + 1}{suffix}",
+                    lines=frozenset(POSTS[post % len(POSTS)]),
+                    days_off=frozenset({post % 5, (post + 2) % 5}),
+                    since=since,
+                    until=until if until < days else 2**31,
+                )
+            )
+            since, count = until, count + 1
+    return tuple(staff)
 
 
 class Diary:
@@ -85,7 +124,8 @@ class Diary:
         self._taken[clinician, day] &= ~(((1 << length) - 1) << slot)
 
 
-def by_clinic_and_line(staff: Sequence[Clinician]) -> dict[tuple[int, str], tuple[Clinician, ...]]:
-    """Clinicians who offer a line at a clinic, in hiring order."""
-    keys = sorted({(who.clinic, line) for who in staff for line in who.lines})
-    return {key: tuple(who for who in staff if who.clinic == key[0] and key[1] in who.lines) for key in keys}
+def by_line(staff: Sequence[Clinician]) -> dict[str, tuple[tuple[Clinician, ...], ...]]:
+    """For each line the posts that offer it, each with those who held it, in order."""
+    lines = sorted({line for who in staff for line in who.lines})
+    posts = {post: tuple(who for who in staff if who.post == post) for post in sorted({who.post for who in staff})}
+    return {line: tuple(held for held in posts.values() if line in held[0].lines) for line in lines}

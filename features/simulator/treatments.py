@@ -1,8 +1,12 @@
-"""Treatment plans: which visits follow a finding, and after how many days."""
+"""Treatment plans: what follows a finding, whether it is accepted, and where it breaks off."""
 
 from __future__ import annotations
 
-from features.simulator.world import Person, World
+from math import log
+
+from features.simulator.attendance import logistic
+from features.simulator.staff import SERVICE_LINES
+from features.simulator.world import Booking, Person, PlanItem, World
 
 Steps = list[tuple[str, int]]
 
@@ -47,14 +51,78 @@ BRACES_VISITS = (14, 24)
 BRACES_GAP = (26, 36)  # days
 
 
-def draw_plan(world: World, person: Person, age: int) -> Steps:
+URGENCY = {"root_canal": "urgent", "filling": "soon", "fillings": "soon", "gums": "soon"}
+
+
+def propose(world: World, booking: Booking, age: int, minute: int) -> None:
+    """Propose a plan at the end of a visit; one that is accepted becomes the person's steps."""
+    person, rates, dice = booking.request.person, world.rates.plans, world.desk
+    name, steps = _draw_steps(world, person, age)
+    world.plans += 1
+    factor = price_factor(world, minute)
+    items = [
+        PlanItem(
+            person=person,
+            plan=world.plans,
+            line=line,
+            days=days,
+            urgency=URGENCY.get(name, "routine"),
+            fee_cents=round(SERVICE_LINES[line][1] * factor) * 100,
+            proposed=minute,
+            booking=None,
+        )
+        for line, days in steps
+    ]
+    world.items += items
+    yuan = sum(item.fee_cents for item in items) / 100
+    logit = (
+        rates.accepts
+        + rates.accepts_urgent * (items[0].urgency == "urgent")
+        + rates.accepts_per_log_yuan * log(max(yuan, 100) / 1000)
+        + rates.accepts_price * person.price
+    )
+    if dice.happens(logistic(logit)):
+        for item in items:
+            item.accepted = minute
+        person.steps = items
+    elif dice.happens(rates.drop_recorded):
+        for item in items:
+            item.declined = minute
+
+
+def price_factor(world: World, minute: int) -> float:
+    """Prices relative to those of the first day."""
+    return 1 + world.rates.events.price_rise * (minute >= world.panel.shock)
+
+
+def after_step(world: World, booking: Booking, minute: int) -> None:
+    """Complete the step's item; with the pain gone, some break the rest off."""
+    item, person = booking.request.item, booking.request.person
+    if item is None:
+        return
+    item.completed = minute
+    is_relieved = item.urgency == "urgent" and item.line == "root_canal"
+    if is_relieved and person.steps and world.desk.happens(world.rates.plans.pain_gone):
+        drop_rest(world, person, minute)
+
+
+def drop_rest(world: World, person: Person, minute: int, item: PlanItem | None = None) -> None:
+    """Break the plan off; the desk writes down only some of that."""
+    is_recorded = world.desk.happens(world.rates.plans.drop_recorded)
+    for left in [*([item] if item else []), *person.steps]:
+        if is_recorded and left.completed is None:
+            left.declined = minute
+    person.steps = []
+
+
+def _draw_steps(world: World, person: Person, age: int) -> tuple[str, Steps]:
     """Draw a plan's visits; nobody gets braces twice."""
     odds = CHILD_ODDS if age < 16 else YOUNG_ODDS if age < 30 else ADULT_ODDS
     plan = world.desk.pick(odds)
     if plan != "orthodontics":
-        return list(PLANS[plan])
+        return plan, PLANS[plan]
     if person.had_braces or age < 7:
-        return [("filling", 6)]
+        return "filling", [("filling", 6)]
     person.had_braces = True
     gap = world.desk.between(*BRACES_GAP)
-    return [("orthodontics", 10)] + [("orthodontics", gap)] * world.desk.between(*BRACES_VISITS)
+    return plan, [("orthodontics", 10)] + [("orthodontics", gap)] * world.desk.between(*BRACES_VISITS)

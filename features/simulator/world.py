@@ -13,6 +13,7 @@ import numpy as np
 
 from features.simulator.attendance import ReminderState, Truth
 from features.simulator.opening import Opening
+from features.simulator.panel import Panel
 from features.simulator.rates import BaseRates
 from features.simulator.staff import Clinician, Diary
 
@@ -64,18 +65,18 @@ class Agenda:
     """Things to come, in the order of their minute; ties in the order of entry."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, Callable[..., None], Any]] = []
+        self.heap: list[tuple[int, int, Callable[..., None], Any]] = []
         self._entries = 0
 
     def at(self, minute: int, action: Callable[[Any, Any, int], None], subject: object) -> None:
         """Have ``action(world, subject, minute)`` called at `minute`."""
         self._entries += 1
-        heapq.heappush(self._heap, (minute, self._entries, action, subject))
+        heapq.heappush(self.heap, (minute, self._entries, action, subject))
 
     def run(self, world: World, until: int) -> None:
         """Do everything up to and including minute `until`; the rest never happens."""
-        while self._heap and self._heap[0][0] <= until:
-            minute, _, action, subject = heapq.heappop(self._heap)
+        while self.heap and self.heap[0][0] <= until:
+            minute, _, action, subject = heapq.heappop(self.heap)
             action(world, subject, minute)
 
 
@@ -85,14 +86,20 @@ class Person:
 
     Attributes
     ----------
-    lapses_at : int
-        Minute from which on the person makes no more bookings (latent).
+    shares, confirms : mapping, float
+        Share of each channel and chance of a confirmation; kept once computed.
+    is_alive : bool
+        Whether the person still makes bookings (latent).
+    departed, departure : int, str
+        When and why the person is known to be gone; 0 and empty if not.
     round : int
         Counts due dates; what was planned for an earlier one is void.
     is_rebooked : bool
         Whether this round's recall visit is booked.
-    steps : list of (str, int)
-        Service line and days until it, of the treatment still to come.
+    steps : list of PlanItem
+        The treatment still to come.
+    recalled : list of int
+        Minutes of recall messages.
     """
 
     index: int
@@ -105,28 +112,87 @@ class Person:
     stays: float
     is_contact_allowed: bool
     favourite: int
-    lapses_at: int = 2**62
+    household: int = 0
+    price: float = 0.0
+    is_negative: bool = False
+    channels: tuple[str, ...] = ("wechat", "sms", "phone")
+    membership: str = ""
+    shares: Mapping[str, float] | None = None
+    confirms: float = 0.0
+    is_alive: bool = False
+    departed: int = 0
+    departure: str = ""
+    opted_out: int | None = None
     visits: int = 0
     first_visit_ended: int | None = None
     round: int = 0
     is_rebooked: bool = False
     had_braces: bool = False
-    steps: list[tuple[str, int]] = field(default_factory=list)
+    steps: list[PlanItem] = field(default_factory=list)
+    recalled: list[int] = field(default_factory=list)
 
     def is_active(self, minute: int) -> bool:
         """Whether the person still makes bookings."""
-        return minute < self.lapses_at
+        return self.is_alive
+
+
+@dataclass(slots=True)
+class PlanItem:
+    """One visit's worth of a treatment plan; minutes of its milestones."""
+
+    person: Person
+    plan: int
+    line: str
+    days: int
+    urgency: str
+    fee_cents: int
+    proposed: int
+    accepted: int | None = None
+    scheduled: int | None = None
+    completed: int | None = None
+    declined: int | None = None
+    booking: Booking | None = None
+
+
+@dataclass(slots=True)
+class Arm:
+    """One draw of the randomised stratum, with its truth.
+
+    Attributes
+    ----------
+    truth : dict of str to (float, float)
+        By arm, P(booked) and P(attended) within eight weeks.
+    """
+
+    person: Person
+    campaign: str
+    arm: str
+    propensity: float
+    assigned: int
+    is_alive: bool
+    truth: dict[str, tuple[float, float]]
+
+
+@dataclass(slots=True)
+class Due:
+    """One state of a person's recall."""
+
+    person: Person
+    known: int
+    due: int
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a person asks the desk for; `lead_days` is the wish, in days."""
+    """What a person asks the desk for; `lead_days` is the wish, in days; `day` a fixed one."""
 
     person: Person
     line: str
     purpose: str
     lead_days: float
     recall_type: str = ""
+    item: PlanItem | None = None
+    day: int | None = None
 
 
 @dataclass(slots=True)
@@ -154,6 +220,7 @@ class Booking:
     logit: float = 0.0
     status: str = "booked"
     known: int | None = None
+    list_cents: int = 0
     fee_cents: int | None = None
     reminder: ReminderState = "none"
     at_booking: Truth | None = None
@@ -177,6 +244,7 @@ class Message:
     booking: Booking | None = None
     replied: int | None = None
     outcome: str = ""
+    campaign: str = ""
 
 
 @dataclass
@@ -188,6 +256,14 @@ class World:
     desk, contacts : Stream
         One random stream per concern, so that a change in one leaves the
         other's draws alone.
+    panel, rng : Panel, Generator
+        Everybody's state in arrays, and the randomness of the weekly step.
+    homes : mapping of int to list of int
+        Members of each household with several.
+    spells : list of (int, int, bool)
+        Person, minute, and whether the person was in care from then on (latent).
+    visits : list of (int, int, str)
+        Person, minute and line of visits, in truth runs alone.
     on_ended : list of callable
         Called with (world, booking, minute) when a visit ends, is missed or
         is cancelled; keeps bookings ignorant of why people book.
@@ -197,13 +273,23 @@ class World:
 
     rates: BaseRates
     opening: Opening
-    staff: Mapping[tuple[int, str], tuple[Clinician, ...]]
+    staff: Mapping[str, tuple[tuple[Clinician, ...], ...]]
     desk: Stream
     contacts: Stream
+    panel: Panel
+    rng: np.random.Generator
+    clinicians: tuple[Clinician, ...] = ()
+    homes: Mapping[int, list[int]] = field(default_factory=dict)
     people: list[Person] = field(default_factory=list)
     diary: Diary = field(default_factory=Diary)
     agenda: Agenda = field(default_factory=Agenda)
     bookings: list[Booking] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
+    items: list[PlanItem] = field(default_factory=list)
+    dues: list[Due] = field(default_factory=list)
+    arms: list[Arm] = field(default_factory=list)
+    spells: list[tuple[int, int, bool]] = field(default_factory=list)
+    plans: int = 0
+    visits: list[tuple[int, int, str]] = field(default_factory=list)
     on_ended: list[Callable[[World, Booking, int], None]] = field(default_factory=list)
     on_due_set: list[Callable[[World, Person, int], None]] = field(default_factory=list)
