@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from features import labels, schedule
 from features.contracts import CONTRACTS, ModelContract
-from features.records.store import KEPT_COLUMNS, PERSONAL_TABLES, QUARANTINE, QUARANTINE_COLUMNS
-from features.records.tables import TABLES, Column, Table
+from features.records.schema import Column, Table
+from features.records.store import KEPT_COLUMNS, QUARANTINE, QUARANTINE_COLUMNS
+from features.records.tables import PERSONAL_TABLES, TABLES
 from features.settings import Settings
 from features.spec import Feature
 
@@ -155,6 +156,8 @@ def _tables() -> list[str]:
         "",
     ]
     faults = {
+        "mapping": "Name of the mapping that the file was read by.",
+        "value_class": "What kind of value stood there: blank, number, date or text; never the value.",
         "source": "Name of the file.",
         "table_name": "Table that the row was meant for; empty if the row itself could not be read.",
         "row_number": "Number of the record behind the header, from 1.",
@@ -173,11 +176,15 @@ def _table(table: Table) -> Iterator[str]:
     yield from _grid(("column", "type", "required", "allowed", "meaning"), rows)
     yield ""
     yield f"- A state is known from `{table.known_from}` on."
-    if table.milestone:
-        late = ", ".join(f"`{name}`" for name in table.milestone.columns)
-        yield f"- Known only from `{table.milestone.known_at}` on: {late}."
-        for name, value in table.milestone.until_then.items():
+    if table.key_of:
+        yield f"- Without a number of its own, `{table.key}` is made of {', '.join(f'`{n}`' for n in table.key_of)}."
+    for milestone in table.milestones:
+        late = ", ".join(f"`{name}`" for name in milestone.columns)
+        yield f"- Known only from `{milestone.known_at}` on: {late}."
+        for name, value in milestone.until_then.items():
             yield f"- Until then, `{name}` is `{value}`."
+    if table.unlocks:
+        yield f"- Brings: {table.unlocks}."
     for rule in table.rules:
         yield f"- A row goes to quarantine if {rule.reason}."
     yield ""

@@ -137,7 +137,9 @@ def _records(settings: Settings, demo: Demo, now: datetime) -> str:
     marker.write_text(json.dumps(_size(demo)))
     write_export(simulate(plan), folder)
     report = import_files(records, folder, load_mapping(folder / "mapping.toml"), now)
-    return ", ".join(f"{table.stored:,} {table.table.replace('_', ' ')}" for table in report.tables)
+    stored = {table.table: table.stored for table in report.tables}
+    main = ("patients", "appointments", "communications")
+    return ", ".join(f"{stored[name]:,} {name}" for name in main) + f", {len(stored)} tables in all"
 
 
 def _features(settings: Settings, now: datetime) -> str:

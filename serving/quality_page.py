@@ -75,7 +75,7 @@ def render_quality(report: QualityReport, practice: str) -> str:
         for name, group in groupby(report.columns, key=lambda column: column.table)
         if (columns := list(group))
     ]
-    page: str = environment.get_template("quality.html").render(
+    page: str = environment.get_template("_quality.html").render(
         report=report,
         practice=practice,
         tables=tables,

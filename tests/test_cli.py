@@ -79,7 +79,7 @@ def test_every_command_explains_itself(revisit: Run) -> None:
 def test_from_import_to_status(revisit: Run, tmp_path: Path) -> None:
     """One small practice through every state that the screen can show."""
     assert "next: revisit import" in revisit("status").stdout
-    made = revisit("simulate", "export", "--patients", 150, "--years", 3, "--seed", 4)
+    made = revisit("simulate", "export", "--patients", 400, "--years", 3, "--seed", 4)
     assert made.exit_code == 0, made.output
     assert "appointments.csv" in made.stdout
     first = revisit("import", "export", "--mapping", "export/mapping.toml")

@@ -287,8 +287,11 @@ def test_sql_source_and_mapping_must_fit(practice_here: Any, repository: Path, t
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (('format = "sql"', 'format = "odbc"'), "format must be one of files, fhir, open_dental, sql"),
-        (('format = "sql"', 'format = "files"'), 'a query needs format = "sql"'),
+        (
+            ('format = "sql"', 'format = "odbc"'),
+            "format must be one of delimited, spaces, fixed, fhir",
+        ),
+        (('format = "sql"', 'format = "delimited"'), 'a query needs format = "sql"'),
         (('kinds = ["check-up", "filling"]', "kinds = []"), "[parameters] must be texts, numbers or lists"),
         ((f'query = "{QUERY}"\n', ""), "patients needs a query"),
     ],

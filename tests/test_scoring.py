@@ -317,8 +317,16 @@ def test_the_past_the_cancelled_and_the_moved(trained_practice: Any, now: dateti
 
 
 def test_names_come_from_contact_details(trained_practice: Any, shown: Entries) -> None:
-    names = trained_practice.simulated.tables["contact_details"].set_index("patient_id")["full_name"]
-    born = trained_practice.simulated.tables["patients"].set_index("patient_id")["birth_year"]
+    names = (
+        trained_practice.simulated.tables["contact_details"]
+        .drop_duplicates("patient_id")
+        .set_index("patient_id")["full_name"]
+    )
+    born = (
+        trained_practice.simulated.tables["patients"]
+        .drop_duplicates("patient_id")
+        .set_index("patient_id")["birth_year"]
+    )
     for booking, _ in shown.values():
         assert booking.patient_name == names[booking.patient_id]
         assert booking.birth_year == born[booking.patient_id]

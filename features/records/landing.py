@@ -129,7 +129,6 @@ def import_files(store: RecordStore, source: Path | str, mapping: Mapping, recor
         notes = list(loaded.notes)
         for entry in mapping.tables:
             notes += staging.unfold(con, entry, loaded.names[entry.file], recorded_at)
-        locate(con, loaded.parts)
         store.attach(con, _needed(mapping), is_derived_shown=False)
         reports, changes = _changes(con, mapping, recorded_at)
         merges = _merges(con, mapping, source, Path(folder), recorded_at)
@@ -140,6 +139,7 @@ def import_files(store: RecordStore, source: Path | str, mapping: Mapping, recor
         missing = tuple(derived.missing_references(con, tables))
         found = derived.derive(con, tables, "fresh_merges" if merges else None)
         changes |= {DERIVED: found} if found is not None else {}
+        locate(con, loaded.parts)
         quarantine = _quarantine(con, mapping.name, loaded.sources)
         changes |= {QUARANTINE: quarantine} if quarantine is not None else {}
         if changes:
@@ -209,8 +209,8 @@ def _merges(
 
 def _set_aside(con: duckdb.DuckDBPyConnection) -> tuple[dict[str, int], int]:
     """Count the quarantined records by reason, and all."""
-    reasons = con.execute("SELECT reason, count(DISTINCT (source, row_number)) FROM broken GROUP BY 1").fetchall()
-    (rows,) = con.execute("SELECT count(DISTINCT (source, row_number)) FROM broken").fetchall()[0]
+    reasons = con.execute("SELECT reason, count(DISTINCT (source, row_number)) FROM set_aside GROUP BY 1").fetchall()
+    (rows,) = con.execute("SELECT count(DISTINCT (source, row_number)) FROM set_aside").fetchall()[0]
     return dict(Counter(dict(reasons)).most_common()), rows
 
 
@@ -327,7 +327,7 @@ def _quarantine(con: duckdb.DuckDBPyConnection, mapping: str, sources: Sequence[
     ours = mapping.replace("'", "''")
     named = ", ".join("'" + source.replace("'", "''") + "'" for source in sources)
     merged = f"""SELECT {columns} FROM {QUARANTINE} WHERE mapping <> '{ours}' OR source NOT IN ({named})
-                 UNION ALL SELECT {columns} FROM (SELECT *, '{ours}' AS mapping FROM broken)"""
+                 UNION ALL SELECT {columns} FROM (SELECT *, '{ours}' AS mapping FROM set_aside)"""
     differing = con.execute(
         f"""SELECT count(*) FROM (
             (SELECT {columns} FROM {QUARANTINE} EXCEPT ALL ({merged})) UNION ALL

@@ -160,17 +160,7 @@ def load_mapping(path: Path, time_zone: str | None = None) -> Mapping:
         have, or leaves a required column without a source. All problems of the
         file are named together.
     """
-    try:
-        given = built_in(str(path)) if not path.exists() else None
-        content = with_built_in(given or tomllib.loads(path.read_text(encoding="utf-8")), time_zone)
-    except FileNotFoundError:
-        raise MappingError(f"mapping {path} does not exist; docs/examples holds mappings to start from.") from None
-    except IsADirectoryError:
-        raise MappingError(f"mapping {path} is a folder; expected a TOML file.") from None
-    except OSError as error:
-        raise MappingError(f"mapping {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MappingError(f"mapping {path} is not TOML: {error}") from None
+    content = _content(path, time_zone)
     problems: list[str] = [f"unknown setting {name!r}" for name in content if name not in _TOP]
     problems.extend(_wrong_settings(content))
     problems.extend(wrong_system_settings(content))
@@ -201,6 +191,20 @@ def load_mapping(path: Path, time_zone: str | None = None) -> Mapping:
         visits=visits,
         **options,
     )
+
+
+def _content(path: Path, time_zone: str | None) -> dict[str, Any]:
+    try:
+        given = built_in(str(path)) if not path.exists() else None
+        return with_built_in(given or tomllib.loads(path.read_text(encoding="utf-8")), time_zone)
+    except FileNotFoundError:
+        raise MappingError(f"mapping {path} does not exist; docs/examples holds mappings to start from.") from None
+    except IsADirectoryError:
+        raise MappingError(f"mapping {path} is a folder; expected a TOML file.") from None
+    except OSError as error:
+        raise MappingError(f"mapping {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MappingError(f"mapping {path} is not TOML: {error}") from None
 
 
 def columns_in(sql: str) -> set[str]:

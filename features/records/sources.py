@@ -195,13 +195,14 @@ def load_system(con: duckdb.DuckDBPyConnection, source: Path | str, mapping: Map
 
 
 def locate(con: duckdb.DuckDBPyConnection, parts: Sequence[tuple[str, int]]) -> None:
-    """Give quarantined records their own file's name and number, where files were numbered through."""
+    """Make ``set_aside``: the broken rows, under their own file's name and number where files were numbered through."""
     if not parts:
+        con.execute("CREATE OR REPLACE TEMP VIEW set_aside AS SELECT * FROM broken")
         return
     con.execute("CREATE OR REPLACE TEMP TABLE parts (file VARCHAR, before BIGINT)")
     con.executemany("INSERT INTO parts VALUES (?, ?)", list(parts))
     con.execute(
-        """CREATE OR REPLACE TEMP TABLE broken AS
+        """CREATE OR REPLACE TEMP TABLE set_aside AS
         SELECT broken.* REPLACE (parts.file AS source, row_number - before AS row_number)
         FROM broken ASOF JOIN parts ON broken.row_number > parts.before"""
     )
