@@ -74,9 +74,9 @@ def test_fhir_published_resources_are_stored_or_quarantined_each(published: Path
         source.split(".")[0] for source, _ in practice_here.rows("SELECT DISTINCT source, row_number FROM quarantine")
     )
     assert sum(quarantined.values()) == report.quarantined_rows
-    for kind, (table, key) in STORED.items():
-        stored = practice_here.rows(f"SELECT count(DISTINCT {key}) FROM {table}")[0][0]
-        assert stored + quarantined[kind] == expected[kind], kind
+    stored = {table.table: table.stored for table in report.tables}  # without the patients and clinics derived
+    for kind, (table, _) in STORED.items():
+        assert stored[table] + quarantined[kind] == expected[kind], kind
     visits = dict(
         practice_here.rows(
             """SELECT CASE WHEN appointment_id LIKE 'Encounter/%' THEN 'Encounter' ELSE 'Appointment' END,
@@ -222,7 +222,7 @@ def test_fhir_encounters_are_visits_unless_an_appointment_says_so(practice_here:
         ("Encounter/e9", "arrived", "main", True, None, None),
         ("a1", "completed", "main", True, 40, "2026-03-02 01:50:00"),
     ]
-    assert practice_here.rows("SELECT clinic_id FROM clinics") == [("o1",)]
+    assert sorted(practice_here.rows("SELECT clinic_id FROM clinics")) == [("main",), ("o1",)]  # main is derived
     assert practice_here.rows("SELECT DISTINCT row_number FROM quarantine ORDER BY 1") == [(9,), (10,)]
 
 
