@@ -186,10 +186,12 @@ def _invite(settings: Settings, demo: Demo) -> None:
     console.print(
         Panel.fit(
             f"Open [bold]{url}[/] and sign in as [bold]{USERNAME}[/] with [bold]{PASSWORD}[/]\n\n"
-            "Look at: today's schedule, sorted by risk; the reasons beside each flag; tomorrow, and a day\n"
-            "next week (scored when booked, the evening before not yet due); 中文 in the top corner;\n"
-            "a narrow window. The models: mlflow ui --backend-store-uri "
-            f"{escape(settings.paths.tracking_uri)}\n\nCtrl-C ends the demo; what was built stays.",
+            "Look at: today's schedule, sorted by risk, and the reasons beside each flag;\n"
+            "a day next week (scored when booked, its evening is not due yet);\n"
+            "中文 in the top corner; a narrow window.\n\n"
+            "The models: mlflow ui --backend-store-uri\n"
+            f"{escape(settings.paths.tracking_uri)}\n\n"
+            "Ctrl-C ends the demo; what was built stays.",
             title="Revisit 复诊 is running",
             border_style="green",
         )
