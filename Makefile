@@ -6,6 +6,7 @@ UV_ENV := .uv
 UV ?= $(shell command -v uv 2>/dev/null || echo $(UV_ENV)/bin/uv)
 PYTHON ?= python3
 RUN := $(UV) run --frozen --all-extras
+RUN_DEMO := $(UV) run --frozen --extra training --extra serving --no-default-groups
 
 .PHONY: install demo test lint types check format clean
 
@@ -19,8 +20,8 @@ $(UV_ENV)/bin/uv:
 	$(UV) sync --frozen --all-extras --quiet
 	@touch $@
 
-demo: install
-	$(RUN) revisit demo $(DEMO)
+demo: $(filter $(UV_ENV)/bin/uv,$(UV))
+	$(RUN_DEMO) revisit demo $(DEMO)
 
 test: install
 	$(RUN) pytest $(TESTS)

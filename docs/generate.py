@@ -12,12 +12,13 @@ import click
 from pydantic import BaseModel
 
 from features import labels, schedule
-from features.contracts import CONTRACTS, ModelContract
+from features.contracts import CONTRACTS, PATIENT_CONTRACTS, ModelContract
+from features.families import FAMILIES
 from features.records.schema import Column, Table
 from features.records.store import KEPT_COLUMNS, QUARANTINE, QUARANTINE_COLUMNS
 from features.records.tables import PERSONAL_TABLES, TABLES
 from features.settings import Settings
-from features.spec import Feature
+from features.spec import Family, Feature
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -28,9 +29,14 @@ VARIABLES: Mapping[str, str] = {
     "REVISIT_SETTINGS": "The settings file to read instead of `practice.toml` in the current folder. It must exist.",
     "REVISIT_DATA": "Folder of records, features, online store and database. Wins over `[paths] data`.",
     "REVISIT_MLRUNS": "Folder of MLflow's database and artifacts. Wins over `[paths] mlruns`.",
+    "REVISIT_ONLINE_URL": "URL of the online store's Redis or PostgreSQL. Wins over `online.url`.",
     "REVISIT_DATABASE_URL": "SQLAlchemy URL of the application database. Wins over `database_url`.",
     "REVISIT_SECURE_COOKIES": "`1`: cookies are sent over HTTPS only. Set it wherever the pages are behind TLS.",
-    "REVISIT_DEMO": "`1`: the sign-in page names the demo account. `revisit demo` sets it; nothing else should.",
+    "REVISIT_DEMO": "`1`: demo accounts work, and the sign-in page names them. `revisit demo` sets it; nothing else "
+    "should.",
+    "REVISIT_REQUESTS_PER_MINUTE": "How often one person or program may ask; 1200 by default.",
+    "REVISIT_BULK": "Benchmarks alone: a folder in which a bulk history is kept from one run to the next.",
+    "REVISIT_FEATURETOOLS": "Benchmarks alone: a Python with Featuretools, which does not fit beside our libraries.",
     "REVISIT_SHARED": "Tests and benchmarks alone: the folder whose `data/` holds the public data sets.",
 }
 
@@ -41,6 +47,7 @@ def pages() -> dict[str, str]:
         "settings.md": _settings(),
         "tables.md": _tables(),
         "features.md": _features(),
+        "patient-features.md": _patient_features(),
         "contracts.md": _contracts(),
         "commands.md": _commands(),
     }
@@ -197,12 +204,14 @@ def _allowed(column: Column) -> str:
     return ", ".join(parts)
 
 
+_SIGNS = {1: "raises", -1: "lowers", 0: ""}
+
+
 def _features() -> list[str]:
-    signs = {1: "raises", -1: "lowers", 0: ""}
     users = {f.name: [c.name for c in CONTRACTS.values() if f in c.features] for f in schedule.FEATURES}
     rows = [
         (f"`{f.name}`", _cut(f), f.unit, ", ".join(f"`{name}`" for name in users[f.name]),
-         f"`{f.reason}`" if f.reason else "never shown", signs[f.monotone])
+         _reason(f), _SIGNS[f.monotone])
         for f in schedule.FEATURES
     ]  # fmt: skip
     return [
@@ -227,6 +236,49 @@ def _features() -> list[str]:
               ", ".join(f"`{c.name}`" for c in CONTRACTS.values() if labels.REMINDER_OUTAGE in c.conditions))],
         ),
     ]  # fmt: skip
+
+
+def _patient_features() -> list[str]:
+    count = sum(len(family.features) for family in FAMILIES.values())
+    readers = ", ".join(f"`{name}`" for name in PATIENT_CONTRACTS)
+    lines = [
+        "# Features of patients",
+        "",
+        "One Feast view per family: one row per patient and snapshot, timestamp `as_of`. Every value is what was known",
+        "before that moment; see [Point in time](../explanation/point-in-time.md). All are stored as doubles, flags as",
+        "0 or 1. `revisit features catalogue OUT.html` writes a page with the distribution of each over a practice's",
+        "own patients.",
+        "",
+        "*Reason* is the group under which a feature can appear; protected attributes are never shown. *Can only* says",
+        "in which direction a model of lapse may use a feature; empty where it is free.",
+        "",
+        f"{count} features in {len(FAMILIES)} families, read by all of {readers}",
+        "unless a family says otherwise.",
+        "",
+    ]
+    for family in FAMILIES.values():
+        lines += _patient_family(family)
+    return lines
+
+
+def _patient_family(family: Family) -> Iterator[str]:
+    yield from (f"## `{family.name}`", "", f"{family.description}.", "")
+    yield f"- Reads {', '.join(f'`{table}`' for table in family.reads)}."
+    if family.context:
+        tables = ", ".join(f"`{table}`" for table in family.context.reads)
+        yield f"- Reads {tables} of all the clinic's patients, as they were known when the day began."
+    for contract in PATIENT_CONTRACTS.values():
+        unread = [f"`{f.name}`" for f in family.features if f not in contract.features]
+        if unread:
+            yield f"- `{contract.name}` leaves out {', '.join(unread)}."
+    yield ""
+    rows = [(f"`{f.name}`", _cut(f), f.unit, _reason(f), _SIGNS[f.monotone]) for f in family.features]
+    yield from _grid(("feature", "meaning", "unit", "reason", "can only"), rows)
+    yield ""
+
+
+def _reason(feature: Feature) -> str:
+    return f"`{feature.reason}`" if feature.reason else "never shown"
 
 
 def _cut(feature: Feature) -> str:

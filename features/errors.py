@@ -6,9 +6,11 @@
     ├── SettingsError            practice.toml or a REVISIT_* variable is wrong
     ├── MappingError             the mapping file does not describe the file at hand
     ├── FileError                the file cannot be read as what the mapping says it is
+    ├── EventError               an event at the desk does not fit the contract of its table
     ├── StoreError               stored records are missing, busy or do not fit
     ├── NotBuiltError            a step needs an earlier step's result
     ├── NotEnoughDataError       too little history for what was asked
+    ├── NotRandomisedError       contacts were not drawn by chance with known odds
     └── ModelError               a model does not load or does not match its contract
 
 A message says what was expected, what came, where, and what to do. It never
@@ -42,6 +44,10 @@ class FileError(RevisitError):
     """A file is missing, empty, not text, or not of the declared shape."""
 
 
+class EventError(RevisitError):
+    """An event at the desk does not fit the contract of its table."""
+
+
 class StoreError(RevisitError):
     """The record store is missing, busy, or holds something unexpected."""
 
@@ -56,6 +62,10 @@ class NotBuiltError(RevisitError):
 
 class NotEnoughDataError(RevisitError):
     """There is too little history for the question."""
+
+
+class NotRandomisedError(RevisitError):
+    """The effect of contacts was asked of contacts that were not drawn by chance with known odds."""
 
 
 class ModelError(RevisitError):

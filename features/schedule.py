@@ -30,6 +30,7 @@ KNOWN_TAGS = ("hypertension", "diabetes", "alcoholism", "handicap", "anxious")
 # missed visit of one does not read as "always".
 IMAGINED_VISITS = 1
 IMAGINED_VISITS_GROUP = 50
+CLINIC_DAYS, SERVICE_DAYS = 90, 365  # over which a clinic's and a service line's missed visits are counted
 
 FEATURES: tuple[Feature, ...] = (
     Feature("days_until_visit", "days_until_visit", "From the decision to the day of the visit [days]", "lead_time"),
@@ -226,7 +227,7 @@ def build_spine(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     con.execute(f"CREATE OR REPLACE TEMP TABLE spine AS {spine}")
 
 
-def build_schedule(con: duckdb.DuckDBPyConnection, settings: Settings) -> duckdb.DuckDBPyConnection:
+def build_schedule(con: duckdb.DuckDBPyConnection, settings: Settings, outcomes: str = "") -> duckdb.DuckDBPyConnection:
     """Make table ``schedule`` in `con`: one row per row of ``spine``, one column per feature.
 
     Parameters
@@ -236,29 +237,35 @@ def build_schedule(con: duckdb.DuckDBPyConnection, settings: Settings) -> duckdb
         (appointment_id, patient_id, moment, as_of).
     settings : Settings
         Of the practice.
+    outcomes : str
+        SQL of the practice's `outcomes_sql`, or of sums, where the stored tables hold some patients alone.
 
     Returns
     -------
     duckdb.DuckDBPyConnection
         `con`, for chaining.
     """
+    zone = settings.practice.time_zone
     for table in RECORDS:
         attach_states(con, table)
-    _outcomes(con, settings.practice.time_zone)
-    con.execute(f"CREATE OR REPLACE TEMP TABLE schedule AS {_schedule_sql(settings.practice.time_zone)}")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE outcomes AS {outcomes or outcomes_sql('appointments_states', zone)}")
+    _totals(con)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE schedule AS {_schedule_sql(zone)}")
     return con
 
 
-def _outcomes(con: duckdb.DuckDBPyConnection, zone: str) -> None:
-    """Running totals of kept and missed visits, by the moment they became known."""
-    con.execute(
-        f"""CREATE OR REPLACE TEMP TABLE outcomes AS
-        SELECT clinic_id, coalesce(service_line, '') AS service_line, known_at,
-               (status IN {MISSED})::INTEGER AS missed,
+def outcomes_sql(appointments: str, zone: str) -> str:
+    """SQL of the first outcome of every visit in `appointments` (states): one row per visit kept or missed."""
+    return f"""
+        SELECT hash(appointment_id) AS key_hash, clinic_id, coalesce(service_line, '') AS service_line, known_at,
+               1 AS ended, (status IN {MISSED})::INTEGER AS missed,
                {day_number("booked_at", zone)} < {day_number("starts_at", zone)} AS is_ahead
-        FROM appointments_states WHERE status IN {ATTENDED} OR status IN {MISSED}
+        FROM {appointments} WHERE status IN {ATTENDED} OR status IN {MISSED}
         QUALIFY row_number() OVER (PARTITION BY appointment_id ORDER BY known_at) = 1"""
-    )
+
+
+def _totals(con: duckdb.DuckDBPyConnection) -> None:
+    """Running totals of kept and missed visits, by the moment they became known."""
     totals = (
         ("practice", "", "true"),
         ("ahead", "", "is_ahead"),
@@ -269,7 +276,8 @@ def _outcomes(con: duckdb.DuckDBPyConnection, zone: str) -> None:
     for name, by, condition in totals:
         con.execute(
             f"""CREATE OR REPLACE TEMP TABLE {name}_totals AS
-            SELECT DISTINCT {f"{by}, " if by else ""}known_at, count(*) OVER w AS ended, sum(missed) OVER w AS missed
+            SELECT DISTINCT {f"{by}, " if by else ""}known_at, (sum(ended) OVER w)::BIGINT AS ended,
+                   sum(missed) OVER w AS missed
             FROM outcomes WHERE {condition}
             WINDOW w AS ({f"PARTITION BY {by} " if by else ""}ORDER BY known_at)"""
         )
@@ -408,7 +416,8 @@ def _level() -> str:
         SELECT s.appointment_id, s.as_of, s.clinic_id, s.service_line,
                {share.format("every")} AS practice_share,
                {share.format("ahead")} AS share_ahead, {share.format("same_day")} AS share_same_day,
-               s.as_of - INTERVAL 90 DAY AS clinic_from, s.as_of - INTERVAL 365 DAY AS service_from
+               s.as_of - INTERVAL {CLINIC_DAYS} DAY AS clinic_from,
+               s.as_of - INTERVAL {SERVICE_DAYS} DAY AS service_from
         FROM booking s
         ASOF LEFT JOIN practice_totals every ON s.as_of > every.known_at
         ASOF LEFT JOIN ahead_totals ahead ON s.as_of > ahead.known_at

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from features.errors import SettingsError
 
@@ -28,6 +28,7 @@ class Practice(_Chapter):
 
     name: str = "Revisit demo practice"
     time_zone: Annotated[str, AfterValidator(_known_zone)] = "Asia/Shanghai"
+    country: str = Field(default="CN", pattern="^[A-Z]{2}$")
     language: str = Field(default="en", pattern="^(en|zh)$")
 
 
@@ -37,6 +38,45 @@ class NoShow(_Chapter):
     evening_hour: int = Field(default=21, ge=12, le=23)  # local hour of the evening-before decision
     high_risk: float = Field(default=0.30, gt=0, lt=1)
     medium_risk: float = Field(default=0.15, gt=0, lt=1)
+
+
+class Recall(_Chapter):
+    """When a patient without a prescription and without a rhythm is due."""
+
+    default_interval_days: int = Field(default=183, ge=28, le=1100)
+
+
+class Source(_Chapter):
+    """One export that the night's run imports."""
+
+    path: str  # file, folder or database URL; $NAME stands for an environment variable
+    mapping: str
+
+
+class Nightly(_Chapter):
+    """What the night's run imports before it scores."""
+
+    sources: tuple[Source, ...] = ()
+
+
+class Online(_Chapter):
+    """Where the features lie that the desk reads."""
+
+    store: Literal["sqlite", "redis", "postgres"] = "sqlite"
+    url: str = ""  # of Redis or PostgreSQL, such as redis://127.0.0.1:6379/0
+    prefix: str = Field(default="revisit", pattern="^[a-z][a-z0-9_]{0,20}$")  # of its keys or tables
+
+    @model_validator(mode="after")
+    def _needs_url(self) -> Self:
+        if self.store != "sqlite" and not self.url:
+            raise ValueError(f'store = "{self.store}" needs a url (or the variable REVISIT_ONLINE_URL)')
+        return self
+
+
+class Spark(_Chapter):
+    """Where features are computed that one machine is too small for."""
+
+    master: str = Field(default="local[2]", pattern=r"^(local(\[.+\])?|local-cluster\[.+\]|spark://.+|k8s://.+|yarn)$")
 
 
 class Paths(_Chapter):
@@ -56,6 +96,11 @@ class Paths(_Chapter):
         return self.data / "features"
 
     @property
+    def forecasts(self) -> Path:
+        """What was forecast when, and what came."""
+        return self.data / "forecasts"
+
+    @property
     def tracking_uri(self) -> str:
         """MLflow's database."""
         return f"sqlite:///{(self.mlruns / 'mlflow.db').as_posix()}"
@@ -71,7 +116,7 @@ class Settings(_Chapter):
 
     Attributes
     ----------
-    practice, no_show, paths
+    practice, no_show, recall, online, spark, nightly, paths
         The chapters of ``practice.toml``.
     database_url : str
         SQLAlchemy URL of the application database; empty means SQLite under
@@ -80,6 +125,10 @@ class Settings(_Chapter):
 
     practice: Practice = Practice()
     no_show: NoShow = NoShow()
+    recall: Recall = Recall()
+    nightly: Nightly = Nightly()
+    online: Online = Online()
+    spark: Spark = Spark()
     paths: Paths = Paths()
     database_url: str = ""
 
@@ -124,6 +173,8 @@ def load_settings(path: Path | None = None, environ: dict[str, str] | None = Non
         paths[name] = str(Path(env.get(variable, paths.get(name, name))).expanduser().absolute())
     if "REVISIT_DATABASE_URL" in env:
         content["database_url"] = env["REVISIT_DATABASE_URL"]
+    if "REVISIT_ONLINE_URL" in env:
+        content.setdefault("online", {})["url"] = env["REVISIT_ONLINE_URL"]
     try:
         return Settings.model_validate(content)
     except ValidationError as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -18,14 +19,19 @@ from features.as_of import attach_states, known
 from features.contracts import CONTRACTS, ModelContract
 from features.duck import connect
 from features.errors import NotBuiltError
+from features.families import FAMILIES
 from features.labels import attach_conditions, attach_no_show
+from features.online_rows import open_rows
 from features.records.store import RecordStore
 from features.settings import Settings
+from features.snapshots import Engine, Every, Progress, SnapshotBuild, build_snapshots, midnight, snapshot_moments
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
 REPOSITORY = Path(__file__).parent / "feast_repo"
+SCHEDULE = "schedule"  # view of the bookings' features
+_SCHEDULE_NAMES = [feature.name for feature in schedule.FEATURES]
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,54 @@ def build(settings: Settings, now: datetime) -> Build:
     return done
 
 
+def build_patients(
+    settings: Settings,
+    now: datetime,
+    first: date | None = None,
+    last: date | None = None,
+    every: Every = "month",
+    progress: Progress | None = None,
+    engine: Engine = "duckdb",
+) -> SnapshotBuild:
+    """Compute the missing snapshots of all patients, that of last midnight included.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the practice.
+    now : datetime
+        Aware; later snapshots are left for later.
+    first, last : date, optional
+        Local days; from the first booking until today by default.
+    every : {"week", "month"}
+        How far snapshots are apart.
+    progress : callable, optional
+        Told the number of finished and of all steps.
+    engine : {"duckdb", "spark"}
+        What computes the families.
+
+    Returns
+    -------
+    SnapshotBuild
+    """
+    today = now.astimezone(settings.zone).date()
+    begins = first or _first_day(settings)
+    moments = snapshot_moments(begins, min(last or today, today), every, settings)
+    if last is None:
+        moments.append(midnight(today, settings))
+    return build_snapshots(settings, moments, progress=progress, engine=engine)
+
+
+def _first_day(settings: Settings) -> date:
+    records = RecordStore(settings.paths.records)
+    with connect() as con:
+        records.attach(con, ["appointments"])
+        (first,) = con.execute("SELECT min(known_at) FROM appointments").fetchall()[0]
+    if first is None:
+        raise NotBuiltError("there are no records yet; run `revisit import FILE --mapping MAPPING` first.")
+    return first.astimezone(settings.zone).date()  # type: ignore[no-any-return]
+
+
 def open_feast(settings: Settings) -> FeatureStore:
     """Open the practice's Feast store; ``feast_repo/feature_store.yaml`` says what it is made of."""
     import yaml
@@ -116,6 +170,7 @@ def open_feast(settings: Settings) -> FeatureStore:
 
     text = (REPOSITORY / "feature_store.yaml").read_text(encoding="utf-8")
     config = yaml.safe_load(Template(text).safe_substitute(REVISIT_DATA=settings.paths.data.as_posix()))
+    config["online_store"]["online"] = settings.online
     settings.paths.feast.mkdir(parents=True, exist_ok=True)
     return FeatureStore(config=RepoConfig(**config, repo_path=REPOSITORY))
 
@@ -201,22 +256,24 @@ def write_online(settings: Settings, store: FeatureStore, now: datetime) -> pd.D
         One row per booking ahead: appointment_id, moment, as_of of the newest
         decision moment up to `now`.
     """
+    from features.online_sync import rows_of, write_changed
+
     target = settings.paths.features / "schedule.parquet"
     with connect() as con:
         RecordStore(settings.paths.records).attach(con, ["appointments"])
         attach_states(con, "appointments")
-        rows: pd.DataFrame = con.execute(
-            f"""SELECT f.* FROM read_parquet('{_quoted(target)}') f
+        con.execute(
+            f"""CREATE TEMP TABLE ahead AS SELECT f.* FROM read_parquet('{_quoted(target)}') f
             JOIN appointments_states b ON b.appointment_id = f.appointment_id AND {known("b", "$now")}
             WHERE b.status = 'booked' AND f.as_of <= $now AND b.starts_at > $now - INTERVAL 1 DAY
               AND (f.moment = '{schedule.BOOKING}' OR f.as_of >= b.known_at) -- no evening of an earlier date
-            QUALIFY row_number() OVER (PARTITION BY f.appointment_id ORDER BY f.as_of DESC) = 1
-            ORDER BY f.appointment_id""",
+            QUALIFY row_number() OVER (PARTITION BY f.appointment_id ORDER BY f.as_of DESC) = 1""",
             {"now": now},
-        ).df()
-    if not rows.empty:
-        store.write_to_online_store("schedule", df=rows.drop(columns="moment"))
-    return rows[["appointment_id", "moment", "as_of"]]
+        )
+        sql = "SELECT appointment_id AS id, * FROM ahead"
+        write_changed(con, rows_of(store), SCHEDULE, _SCHEDULE_NAMES, sql, settings)
+        ahead: pd.DataFrame = con.sql("SELECT appointment_id, moment, as_of FROM ahead ORDER BY appointment_id").df()
+    return ahead
 
 
 def read_online(store: FeatureStore, contract: ModelContract, appointment_ids: Sequence[str]) -> pd.DataFrame:
@@ -226,19 +283,19 @@ def read_online(store: FeatureStore, contract: ModelContract, appointment_ids: S
     -------
     pandas.DataFrame
         One row per id, in the order asked, the contract's features in its
-        order (Feast's own order changes from process to process); all NaN
-        where nothing is stored.
+        order; all NaN where nothing is stored.
     """
-    answer = store.get_online_features(
-        features=store.get_feature_service(contract.name),
-        entity_rows=[{"appointment_id": appointment_id} for appointment_id in appointment_ids],
-    ).to_dict()
-    frame = pd.DataFrame(answer).set_index("appointment_id")
-    return frame.loc[list(appointment_ids), list(contract.feature_names)].astype("float64")
+    from features.online_sync import read_views, rows_of
+
+    return read_views(rows_of(store), {SCHEDULE: _SCHEDULE_NAMES}, contract, appointment_ids)
 
 
 def forget(settings: Settings) -> None:
-    """Remove every built feature; records stay."""
+    """Remove every built feature, those online included; records stay."""
+    if settings.online.store != "sqlite":
+        with closing(open_rows(settings.online, settings.paths.feast / "online.db")) as rows:
+            for view in (SCHEDULE, *FAMILIES):
+                rows.keep_only(view, None)
     for folder in (settings.paths.features, settings.paths.feast):
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from serving.clock import today
 from serving.names import _
 from serving.problems import Problem
 from serving.schedule import DaySchedule, Overview
-from serving.web import web_of
+from serving.web import signed_in, web_of
 
 _BAD_DAY = _("The day must be written like 2026-11-21.")
 _NO_CLINIC = _("This clinic is not published here.")
@@ -47,11 +47,11 @@ async def asked_day(request: Request, *, must_name_clinic: bool = False) -> Aske
     Raises
     ------
     Problem
-        400 for a day that is none, 404 for a clinic that is not published.
+        400 for a day that is none, 404 for a clinic that is not published, or not theirs.
     """
     web = web_of(request)
     day = _day(request.query_params.get("day"), today(web.settings.zone))
-    overview = await web.read(web.published.overview)
+    overview = await overview_for(request)
     clinic = request.query_params.get("clinic") or ""
     if not clinic and overview.clinics:
         if must_name_clinic and len(overview.clinics) > 1:
@@ -59,10 +59,25 @@ async def asked_day(request: Request, *, must_name_clinic: bool = False) -> Aske
         clinic = next(iter(overview.clinics))
     if not clinic:
         return Asked("", day, overview, None)
-    overview, schedule = await web.read(web.published.day, clinic, day)
+    if clinic not in overview.clinics:
+        raise Problem(404, _NO_CLINIC)  # which others there are is not said
+    newest, schedule = await web.read(web.published.day, clinic, day)
     if schedule is None:
         raise Problem(404, _NO_CLINIC)
-    return Asked(clinic, day, overview, schedule)
+    return Asked(clinic, day, _seen(request, newest), schedule)
+
+
+async def overview_for(request: Request) -> Overview:
+    """Return what is published, of the clinics that whoever asks may see."""
+    web = web_of(request)
+    return _seen(request, await web.read(web.published.overview))
+
+
+def _seen(request: Request, overview: Overview) -> Overview:
+    who = signed_in(request)
+    if who is None or who.clinics is None:
+        return overview
+    return replace(overview, clinics={key: name for key, name in overview.clinics.items() if who.sees(key)})
 
 
 def _day(text: str | None, default: date) -> date:

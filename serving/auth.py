@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete, select, update
 
 from features.errors import RevisitError
 from serving.clock import now
 from serving.db import ROLES, SessionRow, SignInFailureRow, UserRow, reading, writing
+from serving.permissions import permissions_of
 
 SESSION_LASTS = timedelta(hours=8)
+IDLE_LASTS = timedelta(hours=1)
+NOTED_EVERY = timedelta(minutes=1)  # being there is not worth a write per request
 LOCK_AFTER = 5
 LOCK_LASTS = timedelta(minutes=5)
 MIN_PASSWORD = 10
@@ -43,12 +47,41 @@ class SignInLockedError(RevisitError):
 
 @dataclass(frozen=True)
 class SignedIn:
-    """Who is signed in, and the token their forms must carry."""
+    """Who is asking: a person who signed in, or a program with a key.
+
+    Attributes
+    ----------
+    username : str
+        For the audit log; ``key:...`` for a program.
+    display_name : str
+        Shown on the page.
+    role : str
+        One of `serving.db.ROLES`, or ``key``.
+    csrf_token : str
+        Their forms must carry it; empty for a program, which has no cookies.
+    clinics : frozenset of str or None
+        Those that they may see; None is all.
+    permissions : frozenset of str
+        Names of `serving.permissions.GRANTS`.
+    last_seen_at : datetime or None
+        When their session was last used, up to `NOTED_EVERY` ago.
+    """
 
     username: str
     display_name: str
     role: str
     csrf_token: str
+    clinics: frozenset[str] | None = None
+    permissions: frozenset[str] = frozenset()
+    last_seen_at: datetime | None = None
+
+    def may(self, permission: str) -> bool:
+        """Whether they hold a permission."""
+        return permission in self.permissions
+
+    def sees(self, clinic_id: str) -> bool:
+        """Whether a clinic is one of theirs."""
+        return self.clinics is None or clinic_id in self.clinics
 
 
 @cache
@@ -66,11 +99,26 @@ def prepare() -> None:
     _decoy()
 
 
-def _hashed(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+def hashed(token: str) -> str:
+    """Return what is stored instead of a token; long random tokens need no slow hash."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-def create_user(engine: Engine, username: str, password: str, role: str, display_name: str) -> None:
+def clinics_of(stored: Collection[str] | None) -> frozenset[str] | None:
+    """Return stored clinics as `SignedIn` holds them."""
+    return None if stored is None else frozenset(stored)
+
+
+def create_user(
+    engine: Engine,
+    username: str,
+    password: str,
+    role: str,
+    display_name: str,
+    *,
+    clinics: Collection[str] | None = None,
+    is_demo: bool = False,
+) -> None:
     """Create an account.
 
     Parameters
@@ -85,6 +133,10 @@ def create_user(engine: Engine, username: str, password: str, role: str, display
         ``front_desk``, ``marketing``, ``manager`` or ``admin``.
     display_name : str
         Shown on the page.
+    clinics : collection of str, optional
+        Those whose patients they may see; all by default.
+    is_demo : bool
+        Whether the password is on the sign-in page: such an account works in demo mode alone.
 
     Raises
     ------
@@ -104,6 +156,8 @@ def create_user(engine: Engine, username: str, password: str, role: str, display
         role=role,
         display_name=display_name,
         created_at=now(),
+        clinics=None if clinics is None else sorted(clinics),
+        is_demo=is_demo,
     )
     with writing(engine) as session:
         if session.get(UserRow, name) is not None:
@@ -111,7 +165,7 @@ def create_user(engine: Engine, username: str, password: str, role: str, display
         session.add(row)
 
 
-def sign_in(engine: Engine, username: str, password: str, at: datetime) -> str:
+def sign_in(engine: Engine, username: str, password: str, at: datetime, *, is_demo: bool = False) -> str:
     """Check a password and open a session.
 
     Takes about a fifth of a second of CPU: call it off the event loop.
@@ -124,6 +178,8 @@ def sign_in(engine: Engine, username: str, password: str, at: datetime) -> str:
         As typed.
     at : datetime
         This moment.
+    is_demo : bool
+        Whether the service runs in demo mode, in which demo accounts work.
 
     Returns
     -------
@@ -135,14 +191,15 @@ def sign_in(engine: Engine, username: str, password: str, at: datetime) -> str:
     SignInLockedError
         After `LOCK_AFTER` failures, for `LOCK_LASTS`.
     SignInRefusedError
-        If the name or the password is wrong or the account is disabled.
+        If the name or the password is wrong, or the account is disabled or of the demo.
     """
     name = _normal(username)[:MAX_USERNAME]
+    name = name if name.isprintable() else ""  # no account has such a name, and PostgreSQL takes no NUL
     _count_attempt(engine, name, at)
     with reading(engine) as session:
         user = session.get(UserRow, name)
     is_right = _verify(user.password_hash if user else _decoy(), password[:MAX_PASSWORD])
-    if user is None or user.is_disabled or not is_right:
+    if user is None or user.is_disabled or not is_right or (user.is_demo and not is_demo):
         raise SignInRefusedError("The user name or the password is wrong.")
     return _open_session(engine, name, at)
 
@@ -182,42 +239,62 @@ def _open_session(engine: Engine, name: str, at: datetime) -> str:
     token = secrets.token_urlsafe(32)
     with writing(engine) as session:
         session.execute(delete(SignInFailureRow).where(SignInFailureRow.username == name))
-        session.execute(delete(SessionRow).where(SessionRow.expires_at < at))
+        is_over = (SessionRow.expires_at < at) | (SessionRow.last_seen_at < at - IDLE_LASTS)
+        session.execute(delete(SessionRow).where(is_over))
         session.add(
             SessionRow(
-                token_hash=_hashed(token),
+                token_hash=hashed(token),
                 username=name,
                 csrf_token=secrets.token_urlsafe(32),
                 created_at=at,
                 expires_at=at + SESSION_LASTS,
+                last_seen_at=at,
             )
         )
     return token
 
 
-def find_session(engine: Engine, token: str | None, at: datetime) -> SignedIn | None:
-    """Return who holds this token, or None if it is unknown, expired or revoked."""
+def find_session(engine: Engine, token: str | None, at: datetime, *, is_demo: bool = False) -> SignedIn | None:
+    """Return who holds this token, or None if it is unknown, idle, expired or revoked."""
     if not token:
         return None
     query = (
-        select(UserRow.username, UserRow.display_name, UserRow.role, SessionRow.csrf_token)
+        select(UserRow, SessionRow)
         .join(SessionRow, SessionRow.username == UserRow.username)
         .where(
-            SessionRow.token_hash == _hashed(token),
+            SessionRow.token_hash == hashed(token),
             SessionRow.expires_at > at,
+            SessionRow.last_seen_at > at - IDLE_LASTS,
             UserRow.is_disabled.is_(False),
         )
     )
     with reading(engine) as session:
-        row = session.execute(query).one_or_none()
-    return SignedIn(*row) if row else None
+        found = session.execute(query).one_or_none()
+    if found is None or (found[0].is_demo and not is_demo):
+        return None
+    user, held = found
+    return SignedIn(
+        username=user.username,
+        display_name=user.display_name,
+        role=user.role,
+        csrf_token=held.csrf_token,
+        clinics=clinics_of(user.clinics),
+        permissions=permissions_of(user.role),
+        last_seen_at=held.last_seen_at,
+    )
+
+
+def note_presence(engine: Engine, token: str, at: datetime) -> None:
+    """Keep a session from idling out."""
+    with writing(engine) as session:
+        session.execute(update(SessionRow).where(SessionRow.token_hash == hashed(token)).values(last_seen_at=at))
 
 
 def sign_out(engine: Engine, token: str | None) -> None:
     """End a session; its token is worth nothing afterwards."""
     if token:
         with writing(engine) as session:
-            session.execute(delete(SessionRow).where(SessionRow.token_hash == _hashed(token)))
+            session.execute(delete(SessionRow).where(SessionRow.token_hash == hashed(token)))
 
 
 def is_same_token(one: str | None, other: str | None) -> bool:

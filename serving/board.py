@@ -110,6 +110,7 @@ class Look:
     thresholds: NoShow
     is_flagged_only: bool = False
     sort: Sort = "time"
+    sees: frozenset[str] = frozenset()  # fields, as serving.permissions names them
 
 
 def build_board(schedule: DaySchedule, overview: Overview, look: Look, poll_href: str, etag: str) -> Board:
@@ -122,7 +123,7 @@ def build_board(schedule: DaySchedule, overview: Overview, look: Look, poll_href
     overview : Overview
         What else is published; tells an empty day from a day out of range.
     look : Look
-        Language, zone, thresholds, filter and order.
+        Language, zone, thresholds, filter, order, and the fields that the visitor may see.
     poll_href, etag : str
         For polling.
     """
@@ -161,9 +162,9 @@ def _row(booking: Booking, score: Score | None, day: date, look: Look) -> Row:
     return Row(
         time=say.clock_time(booking.starts_at, look.zone) if booking.is_start_time_known else "–",
         duration=_minutes(booking.duration_minutes, say),
-        patient=booking.patient_name or booking.patient_id,
+        patient=_patient(booking, look),
         initials=initials(booking.patient_name),
-        age=_age(booking.birth_year, day, say),
+        age=_age(booking.birth_year, day, say) if "see.ages" in look.sees else "",
         service=service_name(booking.service_line, say),
         clinician=booking.clinician_id or "",
         status="" if ahead else say.text(STATUSES.get(booking.status, booking.status)),
@@ -195,6 +196,13 @@ def _risk(probability: float, risk: Band, look: Look) -> RiskView:
         medium=part(look.thresholds.medium_risk),
         high=part(look.thresholds.high_risk),
     )
+
+
+def _patient(booking: Booking, look: Look) -> str:
+    name = (
+        booking.patient_name if "see.names" in look.sees or not booking.patient_name else initials(booking.patient_name)
+    )
+    return name or booking.patient_id
 
 
 def _minutes(minutes: int | None, say: Language) -> str:

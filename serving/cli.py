@@ -1,8 +1,8 @@
 """The `revisit` command.
 
 Heavy libraries are imported inside the commands that need them, so that
-``revisit --help`` answers at once. This is the one place in `serving` that
-calls `training`.
+``revisit --help`` answers at once. This and `serving.commands` are the places
+in `serving` that call `training`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import os
 import warnings
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from serving.clock import now
-from serving.commands import records
+from serving.commands import models, patient, people, records
+from serving.commands.forecast import forecast
 from serving.commands.mapping import mapping
+from serving.commands.record import record
 from serving.commands.shared import friendly as _friendly
 from serving.commands.shared import settings as _settings
 from serving.commands.simulate import simulate
@@ -59,7 +61,16 @@ def main() -> None:
     _quiet()
 
 
-for _command in (*records.COMMANDS, mapping, simulate):
+for _command in (
+    *records.COMMANDS,
+    *models.COMMANDS,
+    *people.COMMANDS,
+    *patient.COMMANDS,
+    forecast,
+    mapping,
+    record,
+    simulate,
+):
     main.add_command(_command)
 
 
@@ -69,34 +80,43 @@ def features() -> None:
 
 
 @features.command()
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First day; by default that of the records.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last day; today by default.")
+@click.option("--every", type=click.Choice(["week", "month"]), default="month", help="How far snapshots are apart.")
+@click.option("--engine", type=click.Choice(["duckdb", "spark"]), default="duckdb", help="What computes them.")
 @_friendly
-def build() -> None:
-    """Compute features for every decision moment up to now, and register them."""
+def build(
+    first: datetime | None, last: datetime | None, every: Literal["week", "month"], engine: Literal["duckdb", "spark"]
+) -> None:
+    """Compute what is missing of all patients' snapshots and all bookings; put it into Feast and online."""
+    from features.online_sync import write_patients_online
     from features.store import build as run
-    from features.store import register
-
-    settings = _settings()
-    made = run(settings, now())
-    register(settings)
-    click.echo(f"{made.rows:,} rows of features, decision moments until {made.until}")
-
-
-@main.command()
-@click.argument("contract", default="all")
-@_friendly
-def train(contract: str) -> None:
-    """Train one contract's model, or all; a model that beats the rules becomes champion."""
-    from features.contracts import CONTRACTS
-    from features.errors import SettingsError
-    from serving.console import print_training
-
-    if contract != "all" and contract not in CONTRACTS:
-        raise SettingsError(f"there is no contract {contract!r}; there are {', '.join(CONTRACTS)} (or: all).")
-    from training.no_show import train as run
+    from features.store import build_patients, register
+    from serving.console import progress
 
     settings, moment = _settings(), now()
-    for name in CONTRACTS if contract == "all" else (contract,):
-        print_training(run(settings, CONTRACTS[name], moment))
+    with progress("snapshots") as told:
+        made = build_patients(settings, moment, first and first.date(), last and last.date(), every, told, engine)
+    bookings = run(settings, moment)
+    store = register(settings)
+    click.echo(f"{made.computed:,} snapshots of all patients computed, {made.kept:,} were there")
+    click.echo(f"{bookings.rows:,} rows of booking features, decision moments until {bookings.until}")
+    if last is None:  # else the past alone was asked for
+        online = write_patients_online(settings, store, moment)
+        click.echo(f"{online.written:,} rows of patients written online, {online.unchanged:,} were there")
+
+
+@features.command("catalogue")
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@_friendly
+def catalogue_(out: Path) -> None:
+    """Write a page on every feature of the newest snapshot: what it means, how it is distributed."""
+    from features.catalogue import catalogue
+    from serving.catalogue_page import render_catalogue
+
+    settings = _settings()
+    out.write_text(render_catalogue(catalogue(settings), settings.practice), encoding="utf-8")
+    click.echo(out)
 
 
 @main.command()
@@ -108,6 +128,8 @@ def score() -> None:
     report = run(_settings(), now())
     scored = ", ".join(f"{count:,} by {name}" for name, count in report.scored.items())
     click.echo(f"{report.bookings:,} bookings published; scored: {scored}")
+    for problem in report.problems:
+        click.echo(f"the champion before is still in use: {problem}")
     for name in report.without_model:
         click.echo(f"{name}: no model is in use (none has beaten the rules yet); its bookings are shown unscored")
 
@@ -124,6 +146,16 @@ def serve(host: str, port: int) -> None:
 
 
 @main.command()
+@click.option("--again", "is_again", is_flag=True, help="Begin anew even if the last run broke off halfway.")
+@_friendly
+def nightly(is_again: bool) -> None:
+    """Import what is configured, build features, score, and whatever else is due; go on where a crash ended."""
+    from serving.nightly import run_nightly
+
+    raise SystemExit(0 if run_nightly(_settings(), now, is_again=is_again) else 1)
+
+
+@main.command()
 @_friendly
 def status() -> None:
     """Say in one screen what is stored, built, trained and served, and how old it is."""
@@ -131,28 +163,6 @@ def status() -> None:
     from serving.status import status as look
 
     print_status(look(_settings(), now()))
-
-
-@main.group()
-def user() -> None:
-    """People who may sign in."""
-
-
-@user.command("add")
-@click.argument("username")
-@click.option("--role", type=click.Choice(["front_desk", "marketing", "manager", "admin"]), default="front_desk")
-@click.option("--name", help="Name shown on the pages; the user name by default.")
-@click.password_option()
-@_friendly
-def add_user(username: str, role: str, name: str | None, password: str) -> None:
-    """Add a person; the password is asked for."""
-    from serving import db
-    from serving.auth import create_user
-
-    engine = db.engine(_settings().application_database)
-    db.upgrade(engine)
-    create_user(engine, username, password, role, name or username)
-    click.echo(f"{username} may sign in as {role}")
 
 
 @main.command()

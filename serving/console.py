@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from zoneinfo import ZoneInfo
 
     from features.records.landing import ImportReport
     from features.records.quarantine import Faults
     from features.records.store import Entry
+    from serving.audit import Entry as AuditEntry
     from serving.status import Status
-    from training.no_show import Training
+    from training.models import ModelVersion, Training
 
 console = Console(highlight=False)
 
 METRICS = ("auc", "ap", "brier", "log_loss", "ece", "lift10", "observed_to_expected")
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while something runs; what is yielded is told the finished and all steps."""
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def told(finished: int, of: int) -> None:
+            bar.update(task, completed=finished, total=of)
+
+        yield told
 
 
 def print_import(report: ImportReport) -> None:
@@ -93,12 +108,29 @@ def print_faults(faults: Sequence[Faults]) -> None:
     console.print(table)
 
 
+def print_audit(entries: Sequence[AuditEntry], zone: ZoneInfo) -> None:
+    """Print acts of the audit log, the newest first."""
+    table = Table(title="audit log", title_justify="left")
+    for name in ("when", "who", "what", "clinic", "day", "rows", "patient", "models", "detail"):
+        table.add_column(name, justify="right" if name == "rows" else "left")
+    for entry in entries:
+        act = entry.act
+        shown = (act.clinic_id, act.day, act.row_count, act.patient_id, act.model_version, act.detail)
+        table.add_row(
+            f"{act.at.astimezone(zone):%Y-%m-%d %H:%M:%S}",
+            escape(act.username or ""),
+            act.action,
+            *("" if value is None else escape(str(value)) for value in shown),
+        )
+    console.print(table if entries else "nothing is recorded yet")
+
+
 def print_training(training: Training) -> None:
     """Print a model beside the rules of thumb, and whether it was promoted."""
     registered, evaluation = training.registered, training.evaluation
     table = Table(
         title=f"{registered.name} version {registered.version}: {training.examples:,} examples, "
-        f"tested on {len(evaluation.label):,} visits from {evaluation.start:%Y-%m-%d}",
+        f"tested on {len(evaluation.label):,} from {evaluation.start:%Y-%m-%d}",
         title_justify="left",
     )
     table.add_column("")
@@ -114,6 +146,28 @@ def print_training(training: Training) -> None:
         console.print(f"[green]promoted:[/] {registered.name} version {registered.version} is champion")
     else:
         console.print(f"[yellow]not promoted:[/] {'; '.join(evaluation.failures)}")
+
+
+def print_models(found: Sequence[ModelVersion]) -> None:
+    """Print every registered version: its figures, its aliases, what the gate said."""
+    if not found:
+        console.print("no model has been trained yet; next: revisit train")
+        return
+    table = Table(title="Models", title_justify="left")
+    for name in ("model", "version", "trained until", "alias", "AUC", "log loss", "gate"):
+        table.add_column(name, justify="right" if name in ("version", "AUC", "log loss") else "left")
+    for version in found:
+        shown = version.metrics if version.kind == "model" else {}
+        figures = (f"{shown[name]:.4f}" if name in shown else "-" for name in ("auc", "log_loss"))
+        table.add_row(
+            version.name,
+            str(version.number),
+            version.trained_until[:10],
+            ", ".join(version.aliases),
+            *figures,
+            escape(version.gate),
+        )
+    console.print(table)
 
 
 def print_status(status: Status) -> None:

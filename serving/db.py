@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     JSON,
     CheckConstraint,
+    Connection,
     DateTime,
     Dialect,
     Engine,
@@ -31,6 +32,9 @@ from sqlalchemy.types import TypeDecorator
 
 from features.errors import StoreError
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 ROLES = ("front_desk", "marketing", "manager", "admin")
 BUSY_TIMEOUT_MS = 5_000
 _NAMES = {
@@ -38,6 +42,7 @@ _NAMES = {
     "ck": "ck_%(table_name)s_%(constraint_name)s",
     "fk": "fk_%(table_name)s_%(column_0_name)s",
     "pk": "pk_%(table_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
 }
 
 
@@ -67,11 +72,16 @@ class Base(DeclarativeBase):
     """Base of all tables."""
 
     metadata = MetaData(naming_convention=_NAMES)
-    type_annotation_map = {datetime: Instant, dict[str, Any]: JSON, list[dict[str, Any]]: JSON}  # noqa: RUF012
+    type_annotation_map = {  # noqa: RUF012
+        datetime: Instant,
+        dict[str, Any]: JSON,
+        list[dict[str, Any]]: JSON,
+        list[str]: JSON(none_as_null=True),
+    }
 
 
 class UserRow(Base):
-    """One row per person who may sign in."""
+    """One row per person who may sign in; `clinics` is null for all."""
 
     __tablename__ = "users"
     __table_args__ = (CheckConstraint(f"role IN {ROLES}", name="role_known"),)
@@ -81,6 +91,8 @@ class UserRow(Base):
     display_name: Mapped[str]
     is_disabled: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime]
+    clinics: Mapped[list[str] | None]
+    is_demo: Mapped[bool] = mapped_column(default=False)
 
 
 class SessionRow(Base):
@@ -92,6 +104,21 @@ class SessionRow(Base):
     csrf_token: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
+    last_seen_at: Mapped[datetime]
+
+
+class ApiKeyRow(Base):
+    """One row per API key; the secret itself is never stored, `clinics` is null for all."""
+
+    __tablename__ = "api_keys"
+    key_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    secret_hash: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[str]]
+    clinics: Mapped[list[str] | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
 
 
 class SignInFailureRow(Base):
@@ -171,6 +198,57 @@ class AuditRow(Base):
     day: Mapped[date | None]
     row_count: Mapped[int | None]
     model_version: Mapped[str | None]
+    subject: Mapped[str | None] = mapped_column(String(32), index=True)
+    detail: Mapped[str | None] = mapped_column(String(200))
+
+
+class AuditSubjectRow(Base):
+    """One row per patient whom the audit log speaks of.
+
+    The log, which cannot be changed, knows a patient by a random mark alone;
+    without this row, gone when the patient's data are deleted, it names nobody.
+    """
+
+    __tablename__ = "audit_subjects"
+    subject: Mapped[str] = mapped_column(String(32), primary_key=True)
+    patient_id: Mapped[str] = mapped_column(unique=True)
+
+
+class ConsentRow(Base):
+    """One row per statement of a patient about one channel; the newest one holds."""
+
+    __tablename__ = "consents"
+    __table_args__ = (Index("ix_consents_patient_id_channel", "patient_id", "channel"),)
+    consent_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    patient_id: Mapped[str]
+    channel: Mapped[str] = mapped_column(String(16))
+    is_allowed: Mapped[bool]
+    stated_at: Mapped[datetime]
+    source: Mapped[str] = mapped_column(String(64))
+    recorded_by: Mapped[str] = mapped_column(String(80))
+    recorded_at: Mapped[datetime]
+
+
+class NightlyRunRow(Base):
+    """One row per nightly run."""
+
+    __tablename__ = "nightly_runs"
+    run_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class NightlyStepRow(Base):
+    """One row per nightly run and step that was begun."""
+
+    __tablename__ = "nightly_steps"
+    run_id: Mapped[int] = mapped_column(ForeignKey("nightly_runs.run_id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    note: Mapped[str]
 
 
 def engine(url: str) -> Engine:
@@ -244,12 +322,33 @@ def upgrade(bound: Engine) -> None:
         As made by `engine`.
     """
     from alembic import command
+
+    with bound.execution_options(is_writing=True).begin() as connection:
+        command.upgrade(_migrations(connection), "head")
+
+
+def downgrade(bound: Engine, revision: str) -> None:
+    """Take the tables back to an earlier version; what only newer ones can hold is lost.
+
+    Parameters
+    ----------
+    bound : Engine
+        As made by `engine`.
+    revision : str
+        Such as ``0001``; ``base`` removes everything.
+    """
+    from alembic import command
+
+    with bound.execution_options(is_writing=True).begin() as connection:
+        command.downgrade(_migrations(connection), revision)
+
+
+def _migrations(connection: Connection) -> Config:
     from alembic.config import Config
 
     config = Config()
     folder = Path(__file__).with_name("migrations").as_posix()
     config.set_main_option("script_location", folder.replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    with bound.execution_options(is_writing=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config.attributes["connection"] = connection
+    return config

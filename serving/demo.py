@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +22,7 @@ from features.records.mapping import load_mapping
 from features.records.store import RecordStore
 from features.settings import Settings
 from features.simulator import PracticePlan, simulate, write_export
-from features.store import build, last_build, register
+from features.store import build, build_patients, last_build, register
 from serving import db
 from serving.auth import AccountError, create_user
 from serving.console import console
@@ -29,8 +30,9 @@ from serving.models import find_champion, newest_runs
 from serving.running import must_be_free, service, wait, wait_until_ready
 from serving.schedule import read_publication
 from serving.scoring import score
+from serving.web import DEMO_ACCOUNTS
 
-USERNAME, PASSWORD = "demo", "demo-front-desk"
+USERNAME, PASSWORD, _ = DEMO_ACCOUNTS[0]
 SEED = 7
 
 Step = Callable[[Settings, datetime], str]
@@ -80,7 +82,7 @@ def run_demo(settings: Settings, demo: Demo, train: Step, now: datetime) -> int:
         ("build features and register them in Feast", lambda: _features(settings, now)),
         ("train and prove the models, track them in MLflow", lambda: _models(settings, train, now)),
         ("score the bookings ahead and publish the schedule", lambda: _publication(settings, now)),
-        ("add the demo account", lambda: _account(settings)),
+        ("add the demo accounts", lambda: _accounts(settings)),
     ]
     begun = time.monotonic()
     _run(steps)
@@ -137,6 +139,7 @@ def _records(settings: Settings, demo: Demo, now: datetime) -> str:
     marker.write_text(json.dumps(_size(demo)))
     write_export(simulate(plan), folder)
     report = import_files(records, folder, load_mapping(folder / "mapping.toml"), now)
+    shutil.rmtree(folder)  # names and phones are kept in one place, where they can be deleted on request
     stored = {table.table: table.stored for table in report.tables}
     main = ("patients", "appointments", "communications")
     return ", ".join(f"{stored[name]:,} {name}" for name in main) + f", {len(stored)} tables in all"
@@ -148,9 +151,10 @@ def _features(settings: Settings, now: datetime) -> str:
     prints = {contract.name: contract.fingerprint for contract in CONTRACTS.values()}
     if before and is_current and before.fingerprints == prints and _is_today(settings, before.until, now):
         return f"{before.rows:,} rows already there"
+    snapshots = build_patients(settings, now)
     made = build(settings, now)
     register(settings)
-    return f"{made.rows:,} rows, one per booking and decision moment"
+    return f"{made.rows:,} rows, one per booking and decision moment; {snapshots.computed:,} snapshots of all patients"
 
 
 def _models(settings: Settings, train: Step, now: datetime) -> str:
@@ -174,11 +178,12 @@ def _publication(settings: Settings, now: datetime) -> str:
     return f"{report.bookings:,} bookings, {sum(report.scored.values()):,} scored"
 
 
-def _account(settings: Settings) -> str:
+def _accounts(settings: Settings) -> str:
     engine = db.engine(settings.application_database)
-    with suppress(AccountError):  # it is there from an earlier run
-        create_user(engine, USERNAME, PASSWORD, "front_desk", "Demo front desk")
-    return f"{USERNAME} / {PASSWORD}"
+    for name, password, role in DEMO_ACCOUNTS:
+        with suppress(AccountError):  # it is there from an earlier run
+            create_user(engine, name, password, role, f"Demo {role.replace('_', ' ')}", is_demo=True)
+    return ", ".join(f"{name} / {password}" for name, password, _role in DEMO_ACCOUNTS)
 
 
 def _invite(settings: Settings, demo: Demo) -> None:

@@ -1,25 +1,31 @@
 """The guard in front of everything: who may pass, what a request may carry, what headers go out.
 
-Everything needs a session unless it is listed here. Forms carry a token, the
-API takes JSON alone, websockets are refused, and whatever breaks inside ends in
-an answer that tells nothing about the data.
+Everything needs a session, or under ``/api`` a key, unless it is listed here;
+what a route needs beyond that is in `serving.permissions`. Forms carry a token,
+the API takes JSON alone, websockets are refused, and whatever breaks inside
+ends in an answer that tells nothing about the data.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import MutableMapping
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+from anyio import to_thread
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.auth import find_session, is_same_token
+from serving.auth import NOTED_EVERY, SignedIn, find_session, is_same_token, note_presence
 from serving.clock import now
+from serving.keys import find_key
+from serving.metrics import NO_ROUTE
+from serving.names import _
 from serving.problems import answer, is_api
 from serving.web import Web
 
@@ -28,6 +34,7 @@ logger = logging.getLogger("revisit.web")
 OPEN_PATHS = ("/sign-in", "/healthz", "/livez", "/readyz")
 OPEN_FOLDERS = ("/static/", "/language/")
 MAX_BODY = 64 * 1024
+MAX_FIELDS = 50
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -41,6 +48,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 HTTPS_ONLY = "max-age=31536000"
+_TOO_OFTEN = _("Too many requests. Wait a minute, then try again.")
 
 
 def is_open(path: str) -> bool:
@@ -65,6 +73,14 @@ class Guard:
             return
         outgoing = _Outgoing(send, scope["path"], self.web.options.has_secure_cookies)
         request = Request(scope, receive)
+        began = time.perf_counter()
+        try:
+            await self._answer(request, scope, receive, outgoing)
+        finally:
+            route = getattr(scope.get("route"), "path", NO_ROUTE)
+            self.web.metrics.note(scope["method"], route, outgoing.status, time.perf_counter() - began)
+
+    async def _answer(self, request: Request, scope: Scope, receive: Receive, outgoing: _Outgoing) -> None:
         try:
             refusal = await self._refusal(request)
             if refusal is None:
@@ -73,42 +89,73 @@ class Guard:
                 await refusal(scope, receive, outgoing)
         except Exception as error:
             _log(error, scope)
-            if outgoing.has_started:
+            if outgoing.status:
                 raise RuntimeError("The answer broke off; see the log above.") from None
             await answer(request, 500, "Something broke on our side.")(scope, receive, outgoing)
 
     async def _refusal(self, request: Request) -> Response | None:
-        options = self.web.options
-        token = request.cookies.get(options.session_cookie)
-        who = await self.web.read(find_session, self.web.engine, token, now()) if token else None
-        request.state.signed_in = who
+        path, address = request.url.path, request.client.host if request.client else ""
         request.state.form = {}
-        if who is None and not is_open(request.url.path):
+        request.state.signed_in = None
+        if "authorization" in request.headers and is_api(path) and not self.web.rates.may_show_key(address):
+            return answer(request, 429, _TOO_OFTEN)
+        who = request.state.signed_in = await self._who(request, address)
+        if not self.web.rates.may_ask(who.username if who else f"at {address}"):
+            return answer(request, 429, _TOO_OFTEN)
+        if who is None and not is_open(path):
             return _ask_to_sign_in(request)
         if request.method in SAFE_METHODS:
             return None
+        if path == "/sign-in" and not self.web.rates.may_sign_in(address):
+            return answer(request, 429, _TOO_OFTEN)
         if not _is_same_origin(request):
             return answer(request, 403, "The request came from another site.")
         body = await _body(request)
         if body is None:
             return answer(request, 413, f"The request is larger than {MAX_BODY // 1024} KB.")
         request.state.body = body
-        expected = who.csrf_token if who else None
-        if request.url.path == "/sign-in":
-            expected = request.cookies.get(options.form_cookie)
-        return _check_content(request, body, expected)
+        return _check_content(request, body, who, self.web.options.form_cookie)
+
+    async def _who(self, request: Request, address: str) -> SignedIn | None:
+        """Whose key or session it is; a key alone counts where one is shown, and pages take none."""
+        web, at = self.web, now()
+        shown = request.headers.get("authorization")
+        if shown is not None:
+            if not is_api(request.url.path):
+                return None
+            program = await web.read(find_key, web.engine, shown, at)
+            if program is None:
+                web.rates.note_refused_key(address)
+            return program
+        token = request.cookies.get(web.options.session_cookie)
+        if not token:
+            return None
+        who = await web.read(find_session, web.engine, token, at, is_demo=web.options.is_demo)
+        # A page left open asks for news by itself; that is nobody being there.
+        is_polling = "hx-request" in request.headers and "if-none-match" in request.headers
+        if who and who.last_seen_at and at - who.last_seen_at >= NOTED_EVERY and not is_polling:
+            await to_thread.run_sync(note_presence, web.engine, token, at)
+        return who
 
 
-def _check_content(request: Request, body: bytes, expected: str | None) -> Response | None:
+def _check_content(request: Request, body: bytes, who: SignedIn | None, form_cookie: str) -> Response | None:
+    expected = who.csrf_token if who else None
+    if request.url.path == "/sign-in":
+        expected = request.cookies.get(form_cookie)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if is_api(request.url.path):
         if media_type != "application/json":
             return answer(request, 415, "The API takes application/json alone.")
+        if who and who.role == "key":  # no browser sends it by itself, so no other site can make it
+            return None
         given = request.headers.get("x-csrf-token")
     else:
         if media_type != "application/x-www-form-urlencoded":
             return answer(request, 415, "Forms are sent as application/x-www-form-urlencoded.")
-        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50)
+        try:
+            fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        except ValueError:
+            return answer(request, 400, f"A form has at most {MAX_FIELDS} fields.")
         request.state.form = {name: values[-1] for name, values in fields.items()}
         given = request.state.form.get("csrf_token")
     if not is_same_token(given, expected):
@@ -137,7 +184,7 @@ def _is_same_origin(request: Request) -> bool:
 
 async def _body(request: Request) -> bytes | None:
     length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > MAX_BODY:
+    if not (length.isascii() and length.isdigit()) or len(length) > 12 or int(length) > MAX_BODY:
         return None
     chunks, size = [], 0
     async for chunk in request.stream():
@@ -166,11 +213,11 @@ class _Outgoing:
         self.send = send
         self.is_static = path.startswith("/static/")
         self.is_https_only = is_https_only
-        self.has_started = False
+        self.status = 0  # not begun
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            self.has_started = True
+            self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers.update(SECURITY_HEADERS)
             headers["Cache-Control"] = "public, max-age=86400" if self.is_static else "no-store"

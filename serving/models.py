@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from features.contracts import ModelContract
+from features.contracts import CONTRACTS, ModelContract
 from features.errors import ModelError
 from features.settings import Settings
 
@@ -95,8 +97,18 @@ def load_champion(settings: Settings, contract: ModelContract) -> Champion | Non
         opened.
     """
     version = find_champion(settings, contract)
-    if version is None:
-        return None
+    return None if version is None else load_version(settings, contract, version)
+
+
+def load_version(settings: Settings, contract: ModelContract, version: Version) -> Champion:
+    """Load one version, and have it score one booking, all of whose features are 0.
+
+    Raises
+    ------
+    ModelError
+        If it was trained for another version of the contract, cannot be opened,
+        or does not answer.
+    """
     if version.fingerprint != contract.fingerprint:
         raise ModelError(
             f"{contract.name} version {version.number} was trained for contract {version.fingerprint}, "
@@ -104,14 +116,96 @@ def load_champion(settings: Settings, contract: ModelContract) -> Champion | Non
         )
     import mlflow
 
+    _client(settings)
     try:
-        model = mlflow.pyfunc.load_model(f"models:/{contract.name}/{version.number}")
+        loaded = Champion(contract, version, mlflow.pyfunc.load_model(f"models:/{contract.name}/{version.number}"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about a row that no practice would have
+            probability = loaded.score(pd.DataFrame(0.0, [0], list(contract.feature_names)))["probability"][0]
     except Exception as error:
         raise ModelError(
             f"{contract.name} version {version.number} cannot be opened ({type(error).__name__}); "
             f"is {settings.paths.mlruns} complete? Train again: revisit train."
         ) from error
-    return Champion(contract, version, model)
+    if not 0 <= probability <= 1:
+        raise ModelError(
+            f"{contract.name} version {version.number} answers no probability. Train again: revisit train."
+        )
+    return loaded
+
+
+class Champions:
+    """The champions in use: followed while running, kept where a new one is of no use.
+
+    A new champion replaces the old one in one step, after it was loaded and
+    tried; whoever scores meanwhile goes on with the old one. A version that
+    failed is not tried again until the alias moves.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the practice.
+    last_used : mapping of str to str
+        Version of each contract that made the newest scores: what is kept, at
+        the start, where the alias names one that is of no use.
+
+    Attributes
+    ----------
+    problems : dict of str to str
+        Why a contract's newest champion is not in use, if so.
+    """
+
+    def __init__(self, settings: Settings, last_used: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.problems: dict[str, str] = {}
+        self._settings = settings
+        self._last_used = last_used
+        self._named: dict[str, str | None] = {}  # what the alias said last
+        self._held: dict[str, Champion | None] = {}
+        self.refresh()
+
+    def get(self, contract: str) -> Champion | None:
+        """Return the champion in use, or None where there is none."""
+        return self._held.get(contract)
+
+    def refresh(self) -> list[str]:
+        """Look at the registry; return the contracts whose champion in use has changed.
+
+        Raises
+        ------
+        ModelError
+            If the registry itself cannot be read.
+        """
+        changed = []
+        for name, contract in CONTRACTS.items():
+            version = find_champion(self._settings, contract)
+            named = version.number if version else None
+            if name in self._named and self._named[name] == named:
+                continue
+            self._named[name] = named
+            before = self._held.get(name)
+            after = self._choose(contract, version, before)
+            if after is not before:
+                self._held = {**self._held, name: after}
+                changed.append(name)
+        return changed
+
+    def _choose(self, contract: ModelContract, version: Version | None, before: Champion | None) -> Champion | None:
+        self.problems.pop(contract.name, None)
+        if version is None:
+            return None
+        try:
+            return load_version(self._settings, contract, version)
+        except ModelError as error:
+            self.problems[contract.name] = str(error)
+        return before or self._load_last_used(contract, version)
+
+    def _load_last_used(self, contract: ModelContract, failed: Version) -> Champion | None:
+        number = self._last_used.get(contract.name)
+        version = find_version(self._settings, contract, number) if number and number != failed.number else None
+        try:
+            return load_version(self._settings, contract, version) if version else None
+        except ModelError:
+            return None
 
 
 def newest_runs(settings: Settings, contracts: Sequence[ModelContract]) -> dict[str, Version]:
@@ -120,14 +214,22 @@ def newest_runs(settings: Settings, contracts: Sequence[ModelContract]) -> dict[
     return {name: version for name, version in found.items() if version}
 
 
-def _find(settings: Settings, contract: ModelContract, alias: str) -> Version | None:
+def find_version(settings: Settings, contract: ModelContract, number: str) -> Version | None:
+    """Look up one version of a contract; None where there is no such version."""
+    return _find(settings, contract, number=number)
+
+
+def _find(settings: Settings, contract: ModelContract, alias: str = "", number: str = "") -> Version | None:
     from mlflow.exceptions import MlflowException
 
     if not (settings.paths.mlruns / "mlflow.db").exists():
         return None
     try:
         client = _client(settings)
-        found = client.get_model_version_by_alias(contract.name, alias)
+        if alias:
+            found = client.get_model_version_by_alias(contract.name, alias)
+        else:
+            found = client.get_model_version(contract.name, number)
         run = client.get_run(found.run_id).data
     except Exception as error:
         if isinstance(error, MlflowException) and error.error_code in _NO_SUCH_ALIAS:

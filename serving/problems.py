@@ -35,8 +35,8 @@ class Problem(HTTPException):
 
 
 def is_api(path: str) -> bool:
-    """Whether a path belongs to the JSON API."""
-    return path == "/api" or path.startswith("/api/")
+    """Whether a path is for programs: the JSON API, and the metrics."""
+    return path in ("/api", "/metrics") or path.startswith("/api/")
 
 
 def answer(request: Request, status: int, message: str, code: str | None = None) -> Response:

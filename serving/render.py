@@ -71,11 +71,11 @@ class Renderer:
 
     Parameters
     ----------
-    navigation : mapping of str to str
-        Label (a msgid) by path, in order.
+    navigation : mapping of str to (str, str)
+        Label (a msgid) and needed permission by path, in order.
     """
 
-    def __init__(self, navigation: Mapping[str, str]) -> None:
+    def __init__(self, navigation: Mapping[str, tuple[str, str]]) -> None:
         self.navigation = dict(navigation)
         self.fingerprint = _fingerprint()
         self._environments = {code: _environment(language(code)) for code in LANGUAGES}
@@ -94,7 +94,7 @@ class Renderer:
         who, say = signed_in(request), language_of(request)
         here = request.url.path
         back = quote(f"{here}?{request.url.query}" if request.url.query else here, safe="")
-        links = self.navigation.items() if who else ()
+        links = [(path, label) for path, (label, permission) in self.navigation.items() if who and who.may(permission)]
         return Shell(
             language=say.code,
             practice=web_of(request).settings.practice.name,

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,8 +19,10 @@ from features.settings import Settings
 from serving import db
 
 SERVICE = "serving.service:Revisit"
+SCORER = "serving.scorer"
 START_SECONDS = 60
 END_SECONDS = 15
+RESTART_SECONDS = 5
 
 
 def must_be_free(host: str, port: int) -> None:
@@ -60,17 +63,28 @@ def start_service(settings: Settings, host: str, port: int, *, is_demo: bool = F
     """
     must_be_free(host, port)
     db.upgrade(db.engine(settings.application_database))
-    environment = os.environ | {
+    environment = _environment(settings)
+    if is_demo:
+        environment["REVISIT_DEMO"] = "1"
+    command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--host", host, "--port", str(port)]
+    return subprocess.Popen(command, env=environment)  # noqa: S603 - our own interpreter and module
+
+
+def start_scorer(settings: Settings) -> subprocess.Popen[bytes]:
+    """Start the scorer that keeps what is published up with the champions."""
+    command = [sys.executable, "-m", SCORER]
+    return subprocess.Popen(command, env=_environment(settings))  # noqa: S603 - our own interpreter and module
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return os.environ | {
         "REVISIT_DATA": str(settings.paths.data),
         "REVISIT_MLRUNS": str(settings.paths.mlruns),
         "REVISIT_DATABASE_URL": settings.application_database,
         "BENTOML_HOME": str(settings.paths.data / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    if is_demo:
-        environment["REVISIT_DEMO"] = "1"
-    command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--host", host, "--port", str(port)]
-    return subprocess.Popen(command, env=environment)  # noqa: S603 - our own interpreter and module
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], host: str, port: int) -> None:
@@ -110,7 +124,7 @@ def wait(process: subprocess.Popen[bytes]) -> int:
 
 @contextmanager
 def service(settings: Settings, host: str, port: int, *, is_demo: bool = False) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the service for as long as the block lasts: whatever ends the command ends it too.
+    """Run the service and its scorer for as long as the block lasts: whatever ends the command ends them too.
 
     Parameters
     ----------
@@ -125,12 +139,28 @@ def service(settings: Settings, host: str, port: int, *, is_demo: bool = False) 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a request to end is an interrupt
     try:
         process = start_service(settings, host, port, is_demo=is_demo)
+        is_over = threading.Event()
+        keeper = threading.Thread(target=_keep_scoring, args=(settings, is_over))
+        keeper.start()
         try:
             yield process
         finally:
+            is_over.set()
             _end(process)
+            keeper.join()
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _keep_scoring(settings: Settings, is_over: threading.Event) -> None:
+    """Keep a scorer running until it is over; the pages do without one meanwhile."""
+    while not is_over.is_set():
+        process = start_scorer(settings)
+        while not is_over.wait(0.2) and process.poll() is None:
+            pass
+        if is_over.is_set():
+            _end(process)
+        is_over.wait(RESTART_SECONDS)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
+from sqlalchemy import Engine
 
 from features.as_of import attach_states, known
 from features.contracts import CONTRACTS, ModelContract
 from features.duck import connect
+from features.errors import ModelError, NotBuiltError
 from features.labels import attach_no_show
 from features.level import level_shift
 from features.records.store import RecordStore
@@ -20,8 +23,8 @@ from features.settings import Settings
 from features.store import last_build, read_online, register, training_set, write_online
 from serving import db
 from serving.explaining import reasons
-from serving.models import Champion, load_champion
-from serving.schedule import Booking, Score, publish_schedule
+from serving.models import Champion, Champions
+from serving.schedule import Booking, Score, publish_schedule, read_publication
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -42,14 +45,17 @@ class ScoringReport:
         Bookings scored, by contract.
     without_model : tuple of str
         Contracts that have no champion; their bookings are shown unscored.
+    problems : tuple of str
+        Why a newest champion was not used, and the one before it was.
     """
 
     bookings: int
     scored: dict[str, int]
     without_model: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
 
-def score(settings: Settings, now: datetime) -> ScoringReport:
+def score(settings: Settings, now: datetime, champions: Champions | None = None) -> ScoringReport:
     """Score every booking ahead and publish the schedule.
 
     Parameters
@@ -58,6 +64,9 @@ def score(settings: Settings, now: datetime) -> ScoringReport:
         Of the practice.
     now : datetime
         Aware; nothing recorded at or after it is used.
+    champions : Champions, optional
+        Those to score with; by default the registry's, or where one of them is
+        of no use the one behind the newest publication.
 
     Returns
     -------
@@ -68,9 +77,33 @@ def score(settings: Settings, now: datetime) -> ScoringReport:
     NotBuiltError
         If features have not been built.
     ModelError
-        If a champion does not match its contract.
+        If a champion is of no use and there is none before it.
     """
-    champions = {name: load_champion(settings, contract) for name, contract in CONTRACTS.items()}
+    if last_build(settings) is None:
+        raise NotBuiltError("there are no features yet; run `revisit features build` first.")
+    engine = db.engine(settings.application_database)
+    db.upgrade(engine)
+    champions = champions or Champions(settings, last_used(engine))
+    for name, problem in champions.problems.items():
+        if champions.get(name) is None:
+            raise ModelError(problem)
+    with _one_at_a_time(settings):
+        return _publish(settings, engine, champions, now)
+
+
+def last_used(engine: Engine) -> Mapping[str, str]:
+    """Return the model version behind the newest publication, by contract."""
+    publication = read_publication(engine)
+    return publication.model_versions if publication else {}
+
+
+def _one_at_a_time(settings: Settings) -> FileLock:
+    # The night's run and a new champion may both want to write; the later one waits.
+    settings.paths.data.mkdir(parents=True, exist_ok=True)
+    return FileLock(settings.paths.data / "scoring.lock")
+
+
+def _publish(settings: Settings, engine: Engine, champions: Champions, now: datetime) -> ScoringReport:
     store = register(settings)
     ahead = write_online(settings, store, now)
     bookings = _bookings(settings, now)
@@ -79,20 +112,19 @@ def score(settings: Settings, now: datetime) -> ScoringReport:
     scores: list[Score] = []
     for name, contract in CONTRACTS.items():
         due = ahead[(ahead["moment"] == contract.moment) & ahead["appointment_id"].isin(set(by_id))]
-        champion = champions[name]
+        champion = champions.get(name)
         if champion is not None and len(due):
             features = read_online(store, contract, due["appointment_id"].tolist())
             shift = _level(settings, store, champion, now)
             as_of = due.set_index("appointment_id")["as_of"]
             scores += _scores(champion, features, shift, as_of, by_id, shares, now)
-    engine = db.engine(settings.application_database)
-    db.upgrade(engine)
     clinics = {booking.clinic_id: booking.clinic_id for booking in bookings}
     publish_schedule(engine, bookings, scores, clinics, as_of=now, published_at=now)
     return ScoringReport(
         bookings=len(bookings),
         scored={name: sum(score.contract == name for score in scores) for name in CONTRACTS},
-        without_model=tuple(name for name, champion in champions.items() if champion is None),
+        without_model=tuple(name for name in CONTRACTS if champions.get(name) is None),
+        problems=tuple(champions.problems.values()),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import Engine
+
 from features.contracts import CONTRACTS
 from features.duck import connect
 from features.records.store import QUARANTINE, RecordStore
@@ -13,6 +15,7 @@ from features.settings import Settings
 from features.store import last_build
 from serving import db
 from serving.models import find_champion, newest_runs
+from serving.nightly import FAILED, newest_run
 from serving.schedule import read_publication
 
 
@@ -49,10 +52,17 @@ def status(settings: Settings, now: datetime) -> Status:
     -------
     Status
     """
-    parts = (_stored(settings, now), _built(settings, now), _trained(settings, now), _served(settings, now))
+    nightly = _run_nightly(settings, now)
+    parts: tuple[tuple[list[Line], list[str]], ...] = (
+        _stored(settings, now),
+        _built(settings, now),
+        _trained(settings, now),
+        _served(settings, now),
+        (nightly[0], []),
+    )
     return Status(
         lines=tuple(line for lines, _ in parts for line in lines),
-        advice=tuple(advice for _, advices in parts for advice in advices)[:1],
+        advice=tuple(advice for advices in (nightly[1], *(part[1] for part in parts)) for advice in advices)[:1],
     )
 
 
@@ -110,12 +120,8 @@ def _trained(settings: Settings, now: datetime) -> tuple[list[Line], list[str]]:
 
 
 def _served(settings: Settings, now: datetime) -> tuple[list[Line], list[str]]:
-    url = settings.application_database
-    if url.startswith("sqlite:///") and not (settings.paths.data / "revisit.db").exists() and not settings.database_url:
-        return [Line("served", "nothing published yet")], ["revisit score"]
-    engine = db.engine(url)
-    db.upgrade(engine)
-    publication = read_publication(engine)
+    engine = _application(settings)
+    publication = read_publication(engine) if engine else None
     if publication is None:
         return [Line("served", "nothing published yet")], ["revisit score"]
     models = ", ".join(f"{name}/{version}" for name, version in publication.model_versions.items()) or "no model"
@@ -126,6 +132,30 @@ def _served(settings: Settings, now: datetime) -> tuple[list[Line], list[str]]:
     return [line], ["revisit features build && revisit score (scores are older than a day)"] if old else [
         "revisit serve"
     ]
+
+
+def _run_nightly(settings: Settings, now: datetime) -> tuple[list[Line], list[str]]:
+    engine = _application(settings)
+    run = newest_run(engine) if engine else None
+    if run is None:
+        return [], []
+    lines = [
+        _line("nightly", f"{step.name}: {step.state}", "", step.finished_at or step.started_at, settings, now)
+        for step in run.steps
+    ]
+    failed = [step for step in run.steps if step.state == FAILED]
+    if failed:
+        return lines, [f"revisit nightly (it goes on with {failed[0].name}: {failed[0].note})"]
+    return lines, [] if run.finished_at else ["revisit nightly (the last run broke off; it goes on from there)"]
+
+
+def _application(settings: Settings) -> Engine | None:
+    """The application database, if there is one; looking makes none."""
+    if not settings.database_url and not (settings.paths.data / "revisit.db").exists():
+        return None
+    engine = db.engine(settings.application_database)
+    db.upgrade(engine)
+    return engine
 
 
 def _line(step: str, what: str, how_much: str, moment: datetime | None, settings: Settings, now: datetime) -> Line:

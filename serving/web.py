@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from features.errors import SettingsError
 from features.settings import Settings
 from serving.auth import SignedIn
 from serving.i18n import LANGUAGES, Language, language
+from serving.metrics import Metrics
 from serving.published import Published
+from serving.rates import Rates
 
 if TYPE_CHECKING:
     from serving.render import Renderer
@@ -22,8 +25,13 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DEMO_USERNAME = "demo"
-DEMO_PASSWORD = "demo-front-desk"  # noqa: S105 - shown on the sign-in page, in demo mode only
+# User name, password and role; shown on the sign-in page, and of use in demo mode only.
+DEMO_ACCOUNTS = (
+    ("demo", "demo-front-desk", "front_desk"),
+    ("demo-marketing", "demo-marketing", "marketing"),
+    ("demo-manager", "demo-manager", "manager"),
+    ("demo-admin", "demo-admin", "admin"),
+)
 LANGUAGE_COOKIE = "revisit_language"
 
 
@@ -38,10 +46,14 @@ class Options:
     has_secure_cookies : bool
         Send cookies over HTTPS only (``REVISIT_SECURE_COOKIES=1``); turn it on
         behind TLS.
+    requests_per_minute : int
+        How often one person or program may ask
+        (``REVISIT_REQUESTS_PER_MINUTE``).
     """
 
     is_demo: bool = False
     has_secure_cookies: bool = False
+    requests_per_minute: int = 1200
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Options:
@@ -50,6 +62,7 @@ class Options:
         return cls(
             is_demo=env.get("REVISIT_DEMO") == "1",
             has_secure_cookies=env.get("REVISIT_SECURE_COOKIES") == "1",
+            requests_per_minute=_whole(env, "REVISIT_REQUESTS_PER_MINUTE", cls.requests_per_minute),
         )
 
     @property
@@ -72,12 +85,21 @@ class Web:
     engine: Engine
     renderer: Renderer
     published: Published
+    rates: Rates
+    metrics: Metrics = field(default_factory=Metrics)
 
     async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a short read: SQLite answers faster than a thread starts, PostgreSQL may not."""
         if self.engine.dialect.name == "sqlite":
             return function(*args, **kwargs)
         return await run_in_threadpool(function, *args, **kwargs)
+
+
+def _whole(env: Mapping[str, str], name: str, default: int) -> int:
+    given = env.get(name, "").strip() or str(default)
+    if not given.isdecimal() or int(given) < 1:
+        raise SettingsError(f"{name} must be a whole number above 0.")
+    return int(given)
 
 
 def web_of(request: Request) -> Web:
@@ -98,13 +120,13 @@ def language_of(request: Request, asked: str | None = None) -> Language:
     return language(chosen if chosen in LANGUAGES else web_of(request).settings.practice.language)
 
 
-def local_path(target: str | None, default: str = "/schedule") -> str:
+def local_path(target: str | None, default: str = "/") -> str:
     r"""Return `target` if it is a path of this site, so that no link leads visitors away.
 
     Examples
     --------
     >>> local_path("/schedule?day=2026-11-21"), local_path("//evil.example"), local_path("/\\evil")
-    ('/schedule?day=2026-11-21', '/schedule', '/schedule')
+    ('/schedule?day=2026-11-21', '/', '/')
     """
     if not target or not target.startswith("/") or target.startswith(("//", "/\\")) or not target.isprintable():
         return default

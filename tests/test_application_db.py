@@ -16,8 +16,11 @@ from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from features.errors import StoreError
-from serving import audit, db
+from features.settings import Paths, Settings
+from serving import audit, consents, db
 from serving.auth import create_user, find_session, sign_in
+from serving.keys import create_key, find_key
+from serving.nightly import Step, newest_run, run_nightly
 from serving.sample_day import sample_day
 from serving.schedule import (
     Booking,
@@ -91,6 +94,42 @@ def test_upgrade_makes_the_tables_of_the_models_and_can_be_repeated(engine: Engi
         assert compare_metadata(context, db.Base.metadata) == []
     indexes = {tuple(index["column_names"]) for index in inspect(engine).get_indexes("bookings")}
     assert ("clinic_id", "starts_at") in indexes
+
+
+def test_downgrade_goes_all_the_way_and_back(upgraded: Engine) -> None:
+    audit.record(upgraded, audit.Act(datetime(2026, 1, 1, tzinfo=UTC), "view_patient", "mei", patient_id="P1"))
+    create_user(upgraded, "mei", "a long password", "front_desk", "Mei", clinics=["east"])
+    db.downgrade(upgraded, "0001")
+    assert "consents" not in inspect(upgraded).get_table_names()
+    db.upgrade(upgraded)
+    with upgraded.connect() as connection:
+        assert connection.execute(text("SELECT username, subject FROM audit_log")).all() == [("mei", None)]
+        assert connection.execute(text("SELECT username, is_demo FROM users")).all() == [("mei", False)]
+    db.downgrade(upgraded, "base")
+    assert inspect(upgraded).get_table_names() == ["alembic_version"]
+    db.upgrade(upgraded)
+
+
+def test_keys_consents_and_nightly_runs_on_both(upgraded: Engine, tmp_path: Path) -> None:
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    made = create_key(upgraded, "screen", ["schedule.view"], now, ["east"])
+    who = find_key(upgraded, f"Bearer {made}", now)
+    assert who is not None
+    assert who.clinics == frozenset({"east"})
+    said = consents.Statement("P1", "sms", True, now, "phone", "mei", now)
+    consents.take_down(upgraded, said)
+    assert consents.standing(upgraded, ["P1", "P2"], now) == {("P1", "sms"): said}
+    with pytest.raises(DBAPIError, match="never rewritten"), upgraded.begin() as connection:
+        connection.execute(text("UPDATE consents SET is_allowed = false"))
+    url = upgraded.url.render_as_string(hide_password=False)
+    settings = Settings(paths=Paths(data=tmp_path / "data"), database_url=url)
+    assert run_nightly(settings, lambda: now, [Step("first", lambda _s, _n: "done")], say=lambda _text: None)
+    run = newest_run(upgraded)
+    assert run is not None
+    assert [(step.name, step.state, step.note) for step in run.steps] == [("first", "done", "done")]
+    for act in ("view_patient", "view_patient"):
+        audit.record(upgraded, audit.Act(now, act, "mei", patient_id="P1"))
+    assert [entry.act.patient_id for entry in audit.read(upgraded, 5, patient_ids=["P1"])] == ["P1", "P1"]
 
 
 def test_upgrade_works_from_any_directory(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def _sign_in(client: TestClient, password: str = PASSWORD, **fields: str) -> Any
 
 
 def _paths(app: Any) -> set[str]:
-    found = {"/api/openapi.json", "/api/docs", "/docs", "/redoc", "/openapi.json", "/nowhere", "/schema.json"}
+    found = {"/api/v1/openapi.json", "/api/docs", "/docs", "/redoc", "/openapi.json", "/nowhere", "/schema.json"}
     pending = list(app.routes)
     while pending:
         route = pending.pop()
@@ -85,7 +85,7 @@ def test_everything_but_the_door_needs_a_session(client: TestClient) -> None:
         is_open = path in ("/sign-in", "/healthz") or path.startswith(("/static", "/language"))
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"):
             answer = client.request(method, path)
-            if path.startswith("/api"):
+            if path.startswith(("/api", "/metrics")):
                 assert answer.status_code == 401, (method, path)
                 if method != "HEAD":
                     assert answer.json()["error"]["code"] == "not_signed_in"
@@ -149,8 +149,12 @@ def test_tokens_are_stored_hashed_and_expire(engine: Any) -> None:
     with engine.connect() as connection:
         stored = connection.execute(text("SELECT * FROM user_sessions")).one()
     assert token not in map(str, stored)
+    assert auth.find_session(engine, token, NOW + timedelta(minutes=59)) is not None
+    assert auth.find_session(engine, token, NOW + timedelta(hours=1)) is None, "it has idled out"
+    for hour in range(1, 9):
+        auth.note_presence(engine, token, NOW + timedelta(minutes=59 * hour))
     assert auth.find_session(engine, token, NOW + timedelta(hours=7, minutes=59)) is not None
-    assert auth.find_session(engine, token, NOW + timedelta(hours=8)) is None
+    assert auth.find_session(engine, token, NOW + timedelta(hours=8)) is None, "nor does it last for ever"
     with engine.begin() as connection:
         connection.execute(text("UPDATE users SET is_disabled = true"))
     assert auth.find_session(engine, token, NOW) is None
@@ -241,14 +245,14 @@ def test_bodies_are_bounded_and_of_one_kind(client: TestClient) -> None:
     assert client.post("/sign-in", files={"csrf_token": b"x"}).status_code == 415
     _sign_in(client)
     for media in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
-        answer = client.post("/api/schedule", content=b"{}", headers={"Content-Type": media})
+        answer = client.post("/api/v1/schedule", content=b"{}", headers={"Content-Type": media})
         assert answer.status_code == 415
         assert answer.json()["error"]["code"] == "unsupported_media_type"
-    assert client.post("/api/schedule", json={}).status_code == 403, "JSON needs the token in X-CSRF-Token"
+    assert client.post("/api/v1/schedule", json={}).status_code == 403, "JSON needs the token in X-CSRF-Token"
 
 
 def test_every_answer_carries_the_security_headers(client: TestClient) -> None:
-    for path in ("/sign-in", "/schedule", "/api/schedule", "/static/revisit.css", "/static/none", "/healthz"):
+    for path in ("/sign-in", "/schedule", "/api/v1/schedule", "/static/revisit.css", "/static/none", "/healthz"):
         headers = client.get(path).headers
         for name, value in SECURITY_HEADERS.items():
             assert headers[name] == value, path
@@ -261,4 +265,4 @@ def test_every_answer_carries_the_security_headers(client: TestClient) -> None:
     ["//evil.example", "/\\evil.example", "https://evil.example", "javascript:alert(1)", "/a\nb", ""],
 )
 def test_no_link_leads_away(target: str) -> None:
-    assert local_path(target) == "/schedule"
+    assert local_path(target) == "/"

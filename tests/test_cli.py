@@ -93,14 +93,15 @@ def test_from_import_to_status(revisit: Run, tmp_path: Path) -> None:
 
     built = revisit("features", "build")
     assert built.exit_code == 0, built.output
-    assert "rows of features, decision moments until" in built.stdout
+    assert "rows of booking features, decision moments until" in built.stdout
     assert "next: revisit train" in revisit("status").stdout
 
-    trained = revisit("train")
-    assert trained.exit_code == 0, trained.output
-    assert trained.stdout.count("promoted:") == 2
-    for rule in ("prior", "past_rate", "lead_time", "spline_logistic"):
-        assert f"log loss lower than {rule}" in trained.stdout
+    for name in ("no_show_booking", "no_show_evening"):
+        trained = revisit("train", name)
+        assert trained.exit_code == 0, trained.output
+        assert "promoted:" in trained.stdout
+        for rule in ("prior", "past_rate", "lead_time", "spline_logistic"):
+            assert f"log loss lower than {rule}" in trained.stdout
     looked = revisit("status").stdout
     assert "not trained" not in looked
     assert "no_show_booking" in looked
@@ -141,7 +142,7 @@ def test_status_tells_the_age_of_what_is_old() -> None:
         (["train"], ["revisit features build"]),
         (["score"], ["revisit features build"]),
         (["features", "build"], ["revisit import"]),
-        (["train", "lapse"], ["there is no contract 'lapse'", "no_show_booking", "no_show_evening"]),
+        (["train", "laps"], ["there is no contract 'laps'", "no_show_booking", "no_show_evening", "lapse"]),
         (["import", "nowhere.csv", "--mapping", "nowhere.toml"], ["nowhere.toml"]),
         (["simulate", "out", "--patients", "0"], ["patients must be a whole number from 1"]),
     ],

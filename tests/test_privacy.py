@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from serving import auth
+from serving.app import create_app
+from serving.clock import now
 from serving.console import print_status
 from serving.scoring import score
 from serving.status import status
+from serving.web import Options
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Starlette 1.10 asks for httpx2; httpx is what MLflow and others bring
+    from fastapi.testclient import TestClient
 
 MARKER = "Zqmarker"
 
@@ -71,3 +81,39 @@ def test_nothing_printed_or_logged_names_anybody(practice: Any) -> None:
     assert "Revisit" in said
     assert MARKER not in said
     assert "+86-000-" not in said
+
+
+def test_no_route_logs_or_answers_what_it_should_not(
+    practice: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cheap = auth.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(auth, "_hasher", lambda: cheap)
+    app = create_app(practice.settings, Options())
+    engine = app.state.web.engine
+    auth.create_user(engine, "prying", "correct horse", "admin", "Admin")
+    client = TestClient(app, follow_redirects=False)
+    client.cookies.set("revisit_session", auth.sign_in(engine, "prying", "correct horse", now()))
+    pending, templates = list(app.routes), {"/nothing/{x}", "/api/v1/{x}"}
+    while pending:
+        route = pending.pop()
+        pending += getattr(getattr(route, "original_router", None), "routes", [])
+        templates |= {path for path in [getattr(route, "path", None)] if path}
+    with practice.listening(), caplog.at_level("DEBUG", "revisit"):
+        for template in sorted(templates):
+            path = re.sub(r"\{\w+\}", f"{MARKER}-in-path", template)
+            for method in ("GET", "POST", "PUT", "DELETE"):
+                for sent in ({"json": {"note": f"{MARKER}-in-body"}}, {"data": {"note": f"{MARKER}-in-form"}}):
+                    answer = client.request(method, path, params={"q": f"{MARKER}-in-query"}, **sent)
+                    if answer.status_code >= 400:
+                        assert f"{MARKER}-in-" not in re.sub(r'href="[^"]*"', "", answer.text), (method, template)
+        measured = client.get("/metrics").text
+    engine.dispose()
+    logged = [record.getMessage() for record in caplog.records if record.name.startswith("revisit")]
+    assert "/api/v1/schedule" in measured
+    assert MARKER not in measured
+    assert not any(MARKER in line for line in logged)
+    with sqlite3.connect(practice.settings.paths.data / "revisit.db") as con:
+        audited = con.execute("SELECT * FROM audit_log").fetchall()
+    con.close()
+    assert audited
+    assert MARKER not in repr(audited)

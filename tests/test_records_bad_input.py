@@ -81,11 +81,16 @@ def workbook() -> bytes:
 
 
 MIXED = (HEADER + "\n" + ROWS[0] + "\n").encode() + (ROWS[1] + "\n").encode("gb18030")
+MANY = [HEADER, *ROWS * 20]
+ONE_UTF8 = b"".join(f"{row}\n".encode("utf-8" if number == 30 else "gb18030") for number, row in enumerate(MANY))
+ONE_GB18030 = b"".join(f"{row}\n".encode("gb18030" if number == 30 else "utf-8") for number, row in enumerate(MANY))
 BAD_FILES = {
     "missing column": (FILE.replace("状态", "情况"), "状态"),
     "semicolons": (FILE.replace(",", ";"), "semicolon"),
     "tabs": (FILE.replace(",", "\t"), "tab"),
     "two encodings": (MIXED, "mixes encodings"),
+    "one line of UTF-8 in GB18030": (ONE_UTF8, "mixes encodings"),
+    "one line of GB18030 in UTF-8": (ONE_GB18030, "line 31"),
     "neither encoding": (FILE.encode() + b"\xff\xff\xff\n", "neither UTF-8 nor GB18030"),
     "empty": ("", "is empty"),
     "header only": (HEADER + "\n", "no rows"),

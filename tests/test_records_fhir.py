@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from features.duck import connect
 from features.errors import FileError, MappingError
 from features.records.landing import ImportReport, import_files
 from features.records.mapping import load_mapping
@@ -85,7 +86,7 @@ def test_fhir_published_resources_are_stored_or_quarantined_each(published: Path
     )
     for kind in ("Appointment", "Encounter"):
         assert visits.get(kind, 0) + quarantined[kind] == expected[kind], kind
-    used = {*STORED, "Appointment", "Encounter", "CarePlan", "Organization"}
+    used = {*STORED, "Appointment", "Encounter", "CarePlan", "Organization", "PractitionerRole"}
     for kind in set(expected) - used:
         assert f"{expected[kind]:,} resources of type {kind} are of no use here and were left out." in report.notes
     assert not read(practice_here, published).has_changes, "a second import changes nothing"
@@ -322,7 +323,7 @@ def test_fhir_plans_and_messages(practice_here: Any, tmp_path: Path) -> None:
         ("c1-2", None, moment, None, None),
         ("c1-3", None, None, None, moment),
         ("c1-4", None, None, None, None),
-        ("c1-6", "a1", moment, None, None),
+        ("c1-6", "a1", "2026-03-02 01:00:00", None, None),  # by the start of that booking
         ("c2-1", None, None, None, None),
     ]
     assert practice_here.rows("SELECT DISTINCT strftime(proposed_at, '%d %H:%M:%S') FROM plan_items") == [
@@ -335,6 +336,137 @@ def test_fhir_plans_and_messages(practice_here: Any, tmp_path: Path) -> None:
     for note in ("1 plan items are completed, but nothing tells when", "1 resources of type CarePlan hold no activity"):
         assert any(said.startswith(note) for said in report.notes)
     assert practice_here.rows("SELECT row_number, column_name FROM quarantine") == [(9, "channel")]
+
+
+def test_fhir_roles_say_what_clinicians_do_where_and_until_when(practice_here: Any, tmp_path: Path) -> None:
+    def role(number: int, who: str, **fields: Any) -> dict[str, Any]:
+        known = {"resourceType": "PractitionerRole", "id": f"r{number}", "practitioner": {"reference": who}}
+        return known | {"location": [{"reference": "Location/l1"}]} | fields
+
+    hygienist = {"coding": [{"system": "http://snomed.info/sct", "code": "26042002"}]}
+    ended = {"start": "2020-01-01", "end": "2025-06-30"}
+    folder = write(
+        tmp_path / "in",
+        PATIENT | {"managingOrganization": {"reference": "Organization/o1"}},
+        booking(1),
+        {"resourceType": "Location", "id": "l1", "managingOrganization": {"reference": "Organization/o1"}},
+        {"resourceType": "Organization", "id": "o1"},
+        *({"resourceType": "Practitioner", "id": f"d{n}", "name": [{"text": f"Dr {n}"}]} for n in (1, 2, 3)),
+        role(1, "Practitioner/d1", code=[{"text": "Orthodontist"}], period=ended | {"end": None}),
+        role(
+            2,
+            "Practitioner/d1",
+            code=[{"text": "Dental assistant"}],
+            period={"start": "2015-03-01", "end": "2019-12-31"},
+        ),
+        role(3, "Practitioner/d2", code=[hygienist], period=ended, meta={"lastUpdated": "2025-06-01T08:00:00Z"}),
+        role(4, "Practitioner/d4", code=[{"text": "Receptionist"}]),
+        role(5, "Practitioner/d3", active=False, meta={"lastUpdated": "2026-01-05T08:00:00Z"}),
+    )
+    read(practice_here, folder)
+    days = "CAST(works_from_on AS VARCHAR), CAST(left_on AS VARCHAR)"
+    assert latest(practice_here, "clinicians", "clinician_id", f"clinic_id, role, {days}, {at('left_known_at')}") == [
+        ("d1", "l1", "dentist", "2015-03-01", None, None),
+        ("d2", "l1", "hygienist", "2020-01-01", "2025-06-30", "2025-06-01 08:00:00"),
+        ("d3", "l1", None, None, "2026-01-05", None),
+        ("d4", "l1", "other", None, None, None),
+    ]
+    assert latest(practice_here, "patients", "patient_id", "home_clinic_id") == [("p1", "l1")]
+
+
+def test_fhir_linked_patients_are_merged(practice_here: Any, tmp_path: Path) -> None:
+    def linked(number: str, other: str, kind: str, **fields: Any) -> dict[str, Any]:
+        link = {"other": {"reference": f"Patient/{other}"}, "type": kind}
+        return {"resourceType": "Patient", "id": number, "link": [link]} | fields
+
+    folder = write(
+        tmp_path / "in",
+        linked("old", "new", "replaced-by", active=False, meta={"lastUpdated": "2026-03-01T00:00:00Z"}),
+        linked("new", "old", "replaces"),
+        linked("p3", "p4", "seealso"),
+        linked("p4", "new", "replaces"),
+        linked("p5", "p4", "replaces"),
+        linked("p6", "p6", "replaced-by"),
+        booking(1),
+    )
+    report = read(practice_here, folder)
+    with connect() as con:
+        practice_here.store.attach(con, ["patients"])
+        merges = con.execute(f"SELECT old_id, new_id, {at('known_at')} FROM merges ORDER BY 1").fetchall()
+    assert merges == [
+        ("new", "p4", "2026-11-17 01:30:00"),
+        ("old", "new", "2026-03-01 00:00:00"),
+        ("p4", "p5", "2026-11-17 01:30:00"),
+    ]
+    assert "1 links between patients contradict others and were left out." in report.notes
+    assert latest(practice_here, "patients", "patient_id", "departure")[1] == ("old", None), "not gone, but merged"
+    assert not read(practice_here, folder).has_changes
+
+
+def test_fhir_status_history_says_when_a_visit_was_what(practice_here: Any, tmp_path: Path) -> None:
+    def since(status: str, moment: str) -> dict[str, Any]:
+        return {"status": status, "period": {"start": f"2026-{moment}:00+08:00"}}
+
+    history = [since("planned", "02-20T10:00"), since("triaged", "03-02T08:55"), since("in-progress", "03-02T09:05")]
+    visit = {"resourceType": "Encounter", "subject": {"reference": "Patient/p1"}, "statusHistory": history}
+    visit["period"] = {"start": "2026-03-02T09:00:00+08:00", "end": "2026-03-02T09:50:00+08:00"}
+    late = {"meta": {"lastUpdated": "2026-09-01T00:00:00Z"}}
+    folder = write(
+        tmp_path / "in",
+        PATIENT,
+        booking(1),
+        visit | {"id": "e1", "status": "finished"} | late,
+        visit | {"id": "e2", "status": "in-progress"} | late,
+        visit
+        | {"id": "e3", "status": "cancelled", "statusHistory": [history[0], since("cancelled", "03-01T20:00")]}
+        | late,
+        visit | {"id": "e4", "status": "finished", "appointment": [{"reference": "Appointment/a1"}]},
+    )
+    read(practice_here, folder)
+    assert practice_here.rows(
+        f"SELECT appointment_id, status, {at('known_at')} FROM appointments ORDER BY 1, known_at"
+    ) == [
+        ("Encounter/e1", "booked", "2026-02-20 02:00:00"),
+        ("Encounter/e1", "arrived", "2026-03-02 00:55:00"),
+        ("Encounter/e1", "completed", "2026-03-02 01:50:00"),
+        ("Encounter/e2", "booked", "2026-02-20 02:00:00"),
+        ("Encounter/e2", "arrived", "2026-03-02 00:55:00"),
+        ("Encounter/e3", "booked", "2026-02-20 02:00:00"),
+        ("Encounter/e3", "cancelled_late", "2026-03-01 12:00:00"),
+        ("a1", "booked", "2026-02-01 15:59:59"),
+        ("a1", "arrived", "2026-03-02 00:55:00"),
+        ("a1", "completed", "2026-03-02 01:50:00"),
+    ]
+
+
+def test_fhir_replies_are_kept_with_the_message_they_answer(practice_here: Any, tmp_path: Path) -> None:
+    def message(number: str, minute: int, **fields: Any) -> dict[str, Any]:
+        known = {"resourceType": "Communication", "id": number, "status": "completed"}
+        sent = {"sent": f"2026-02-20T09:{minute:02}:00Z", "subject": {"reference": "Patient/p1"}}
+        return known | sent | {"medium": [{"text": "wechat"}]} | fields
+
+    answer = {"sender": {"reference": "Patient/p1"}, "inResponseTo": [{"reference": "Communication/m1"}]}
+    unavailable = {"statusReason": {"coding": [{"code": "recipient-unavailable"}]}}
+    folder = write(
+        tmp_path / "in",
+        PATIENT,
+        message("m1", 0, category=[{"text": "recall"}]),
+        message("m2", 5, reasonCode=[{"text": "confirmed"}], **answer),
+        message("m3", 9, reasonCode=[{"text": "declined"}], **answer),
+        message("m4", 10, status="stopped", **unavailable),
+        message("m5", 11, status="stopped"),
+        message("m6", 12, category=[{"text": "Follow-up"}], sender={"reference": "Patient/p1"}),
+    )
+    report = read(practice_here, folder)
+    columns = f"direction, purpose, outcome, {at('replied_at')}"
+    assert latest(practice_here, "communications", "communication_id", columns) == [
+        ("m1", "out", "recall", "confirmed", "2026-02-20 09:05:00"),
+        ("m3", "in", "other", "declined", None),
+        ("m4", "out", "other", "no_answer", None),
+        ("m6", "in", "follow_up", None, None),
+    ]
+    assert "1 messages answer another one and are kept with it." in report.notes
+    assert "1 messages were never sent and left out." in report.notes
 
 
 def test_fhir_parts_and_lines_that_are_no_resources(practice_here: Any, tmp_path: Path) -> None:

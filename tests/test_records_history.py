@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -111,8 +108,6 @@ def test_restoring_the_present_or_the_unknown(practice_here: Any) -> None:
     assert restore(practice_here.store, 3, START + 4 * DAY).number == 3
     with pytest.raises(StoreError, match=r"no state 7 to restore; there are 1, 2, 3"):
         restore(practice_here.store, 7, START)
-    with practice_here.store.importing(), pytest.raises(StoreError, match="another import"):
-        restore(practice_here.store, 1, START)
 
 
 # Cleaning
@@ -157,47 +152,6 @@ def test_cleaning_removes_what_a_crash_left(practice_here: Any) -> None:
     assert not stray.exists()
     assert known(practice_here) == seen[2]
     assert [known(practice_here, e.versions) for e in practice_here.store.entries()][:3] == seen
-
-
-KILLED = """
-import sys, itertools, os, signal
-from datetime import datetime, timedelta, UTC
-from pathlib import Path
-import features.records.history as history
-from features.records.store import RecordStore
-
-nth, root = int(sys.argv[1]), Path(sys.argv[2])
-calls = itertools.count()
-
-def dying(original):
-    def run(*arguments, **options):
-        if next(calls) == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*arguments, **options)
-    return run
-
-class Table(history.DeltaTable):
-    vacuum = dying(history.DeltaTable.vacuum)
-history.DeltaTable = Table
-history._compact = dying(history._compact)
-Path.replace = dying(Path.replace)
-history.clean(RecordStore(root), timedelta(0), datetime(2026, 3, 1, tzinfo=UTC))
-"""
-
-
-def test_killed_cleaning_loses_nothing(practice_here: Any) -> None:
-    seen = three_imports(practice_here)
-    for nth in range(20):
-        script = [sys.executable, "-c", KILLED, str(nth), str(practice_here.store.root)]
-        done = subprocess.run(script, check=False)
-        assert known(practice_here) == seen[2]
-        for entry in practice_here.store.entries():
-            assert known(practice_here, entry.versions) in seen
-        if done.returncode == 0:
-            break
-        assert done.returncode == -signal.SIGKILL
-    assert 4 <= nth < 20
-    practice_here.load(MAPPING, HEADER + line(3, "cancelled_early"), at=START + 40 * DAY)
 
 
 # The command line

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import signal
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +18,7 @@ from features.as_of import attach_states
 from features.duck import connect
 from features.errors import StoreError
 from features.records import store as store_module
+from features.records.quarantine import quarantine_counts, quarantine_rows
 
 MAPPING = """
 time_zone = "UTC"
@@ -211,9 +209,6 @@ def test_order_and_repetition_of_exports_do_not_matter(
             practice = practice_at(Path(folder))
             for count, batch in enumerate(batches):
                 practice.load(MAPPING, export_text(batch), at=day("2026-03-01") + count * DAY)
-                versions = practice.store.versions()
-                assert not practice.load(MAPPING, export_text(batch), at=day("2026-03-01") + count * DAY).has_changes
-                assert practice.store.versions() == versions
             results.append(all_rows(practice))
     assert results[0] == results[1]
 
@@ -269,12 +264,10 @@ class CrashError(Exception):
 
 @pytest.mark.parametrize("is_written", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("nth", range(TOUCHED))
-@pytest.mark.parametrize("is_first", [True, False], ids=["first import", "later import"])
-def test_crash_between_tables_leaves_the_old_state(
-    nth: int, is_written: bool, is_first: bool, practice_here: Any, after: Any, monkeypatch: pytest.MonkeyPatch
+def test_crash_between_tables_of_the_first_import_leaves_nothing(
+    nth: int, is_written: bool, practice_here: Any, after: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not is_first:
-        practice_here.load(MAPPING, FIRST, at=day("2026-01-10"))
+    """Of later imports, see test_records_killed.py."""
     before, versions = snapshot(practice_here), practice_here.store.versions()
     calls, write = itertools.count(), store_module.write_deltalake
 
@@ -289,60 +282,13 @@ def test_crash_between_tables_leaves_the_old_state(
         patched.setattr(store_module, "write_deltalake", failing)
         for _ in range(2):  # the second crash meets what the first left behind
             with pytest.raises(CrashError):
-                practice_here.load(MAPPING, SECOND if not is_first else FIRST + "4,p4\n", at=day("2026-02-09"))
+                practice_here.load(MAPPING, FIRST + "4,p4\n", at=day("2026-02-09"))
             calls = itertools.count()
     assert snapshot(practice_here) == before
     assert practice_here.store.versions() == versions
-    if is_first:
-        practice_here.load(MAPPING, FIRST, at=day("2026-01-10"))
-    practice_here.load(MAPPING, SECOND, at=day("2026-02-10"))
-    assert snapshot(practice_here) == after
-
-
-KILLED = """
-import sys, itertools, os, signal
-from datetime import datetime, UTC
-from pathlib import Path
-from features.records import store as store_module
-from features.records.landing import import_files
-from features.records.mapping import load_mapping
-
-nth, root = int(sys.argv[1]), Path(sys.argv[2])
-calls = itertools.count()
-
-def dying(original):
-    def run(*arguments, **options):
-        if next(calls) == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*arguments, **options)
-    return run
-
-store_module.write_deltalake = dying(store_module.write_deltalake)
-Path.replace = dying(Path.replace)
-import_files(store_module.RecordStore(root / "data" / "records"), root / "second.csv",
-             load_mapping(root / "mapping.toml"), datetime(2026, 2, 9, tzinfo=UTC))
-"""
-
-
-def test_killed_import_leaves_the_old_state(practice_here: Any, after: Any, tmp_path: Path) -> None:
     practice_here.load(MAPPING, FIRST, at=day("2026-01-10"))
-    before = snapshot(practice_here)
-    (tmp_path / "second.csv").write_text(SECOND)
-    for nth in range(TOUCHED + 1):
-        done = subprocess.run([sys.executable, "-c", KILLED, str(nth), str(tmp_path)], check=False)
-        assert done.returncode == -signal.SIGKILL
-        assert snapshot(practice_here) == before
     practice_here.load(MAPPING, SECOND, at=day("2026-02-10"))
     assert snapshot(practice_here) == after
-
-
-def test_second_import_at_once_is_refused(practice_here: Any) -> None:
-    practice_here.load(MAPPING, FIRST)
-    versions = practice_here.store.versions()
-    with practice_here.store.importing(), pytest.raises(StoreError, match="another import"):
-        practice_here.load(MAPPING, SECOND)
-    assert practice_here.store.versions() == versions
-    practice_here.load(MAPPING, SECOND)
 
 
 def test_failed_import_frees_the_store(practice_here: Any) -> None:
@@ -379,3 +325,39 @@ def test_delta_is_told_to_keep_old_versions_and_quote_no_values(practice_here: A
         told = DeltaTable(practice_here.store.root / name).metadata().configuration
         assert told["delta.enableExpiredLogCleanup"] == "false"
         assert told["delta.dataSkippingNumIndexedCols"] == "0"
+
+
+# Records that an older release wrote
+
+
+def written_before(practice: Any, table: str, columns: list[str]) -> None:
+    """Write a table again as it was when it had fewer columns."""
+    path, kept = practice.store.root / table, ", ".join(columns)
+    with connect() as con:
+        practice.store.attach(con, [table])
+        rows = con.sql(f"SELECT {kept} FROM {table}").to_arrow_table()
+    store_module.write_deltalake(path, rows, mode="overwrite", schema_mode="overwrite")
+    versions = practice.store.versions() | {table: DeltaTable(path).version()}
+    practice.store.publish(versions, store_module.Made("import", day("2026-01-10")))
+
+
+def test_older_quarantine_is_read_and_cleared(practice_here: Any) -> None:
+    practice_here.load(MAPPING, FIRST + "4,p4\n", at=day("2026-01-10"))
+    written_before(practice_here, "quarantine", ["source", "table_name", "row_number", "column_name", "reason"])
+    (fault,) = quarantine_rows(practice_here.store)
+    assert (fault.mapping, fault.row, fault.value_class) == ("", 3, "")
+    assert [fault.rows for fault in quarantine_counts(practice_here.store)] == [1]
+    practice_here.load(MAPPING, FIRST, at=day("2026-01-11"))
+    assert list(quarantine_rows(practice_here.store)) == []
+
+
+def test_older_tables_gain_the_columns_that_the_contract_gained(practice_here: Any) -> None:
+    practice_here.load(MAPPING, FIRST, at=day("2026-01-10"))
+    written_before(practice_here, "patients", ["patient_id", "known_from_at", "known_at", "recorded_at"])
+    assert practice_here.rows("SELECT DISTINCT membership FROM patients") == [(None,)]
+    practice_here.load(MAPPING, HEADER + line(number="3", plan="gold"), at=day("2026-01-11"))
+    assert practice_here.rows("SELECT patient_id, membership FROM patients ORDER BY 1") == [
+        ("p1", None),
+        ("p2", None),
+        ("p3", "gold"),
+    ]

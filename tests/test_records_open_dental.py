@@ -16,12 +16,12 @@ from features.errors import MappingError
 from features.records.landing import ImportReport, import_files
 from features.records.mapping import load_mapping
 from features.records.sql import load_queries
+from features.simulator.open_dental_schema import columns_of, create_statements, layout
 
 sqlalchemy = pytest.importorskip("sqlalchemy", reason="reading databases needs revisit[sql]")
 
 SERVER = os.environ.get("REVISIT_TEST_MARIADB", "mysql+pymysql://root@127.0.0.1:3306")
 DATABASE = f"revisit_open_dental_{os.getpid()}"
-EMPTY = {"date": "'0001-01-01'", "datetime": "'0001-01-01 00:00:00'", "time": "'00:00:00'", "timestamp": "'2020-01-01'"}
 NOW = datetime(2026, 11, 17, 15, 30, tzinfo=UTC)
 NAME, PHONE = "Wilhelmina", "3125550147"
 
@@ -239,19 +239,15 @@ OTHER = {
 }
 
 
-def create_statements(layout: Path) -> Iterator[str]:
-    """Build the tables out of the written-down layout; nothing is nullable but text, as in Open Dental."""
-    for line in layout.read_text(encoding="utf-8").splitlines():
-        found = re.match(r"- \*\*(\w+)\*\*: (.*)", line)
-        if not found:
-            continue
-        columns = []
-        for column in re.split(r", (?=\w+ [a-z])", found[2]):
-            name, kind = column.split(" ", 1)
-            plain = re.match(r"[a-z]+", kind)[0]  # type: ignore[index]
-            default = EMPTY.get(plain, "''" if "char" in plain else "0")
-            columns.append(f"`{name}` {kind}" + ("" if plain == "text" else f" NOT NULL DEFAULT {default}"))
-        yield f"CREATE TABLE `{found[1]}` ({', '.join(columns)}, PRIMARY KEY (`{columns[0].split('`')[1]}`))"
+def test_open_dental_tables_are_those_of_its_public_schema(shared_data: Path) -> None:
+    published = shared_data / "formats" / "open_dental.md"
+    if not published.is_file():
+        pytest.skip(f"Open Dental's layout {published} is not here (REVISIT_SHARED names the folder that holds data/)")
+    listed = re.findall(r"^- \*\*(\w+)\*\*: (.*)$", published.read_text(encoding="utf-8"), re.MULTILINE)
+    expected = {table: columns_of(columns) for table, columns in listed}
+    made = layout()
+    assert made.pop("clinic")[:2] == [("ClinicNum", "bigint(20)"), ("Description", "varchar(255)")]
+    assert made == expected
 
 
 def booking(number: int, patient: int, status: int, start: str) -> dict[str, Any]:
@@ -260,10 +256,7 @@ def booking(number: int, patient: int, status: int, start: str) -> dict[str, Any
 
 
 @pytest.fixture(scope="module")
-def database(shared_data: Path) -> Iterator[str]:
-    layout = shared_data / "formats" / "open_dental.md"
-    if not layout.is_file():
-        pytest.skip(f"Open Dental's layout {layout} is not here (REVISIT_SHARED names the folder that holds data/)")
+def database() -> Iterator[str]:
     pytest.importorskip("pymysql", reason="reading MariaDB needs revisit[sql]")
     server = sqlalchemy.create_engine(SERVER, poolclass=sqlalchemy.NullPool, connect_args={"connect_timeout": 3})
     try:
@@ -288,7 +281,7 @@ def database(shared_data: Path) -> Iterator[str]:
     try:
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
         with engine.begin() as connection:
-            for statement in create_statements(layout):
+            for statement in create_statements():
                 connection.exec_driver_sql(statement)
             for table, rows in tables.items():
                 for row in rows:
@@ -426,6 +419,8 @@ def test_open_dental_plans_money_recalls_and_messages(imported: tuple[Any, Impor
         ("1", "payment", 6550, None),
         ("2", "refund", -2010, None),
         ("3", "payment", 90025, "11"),
+        ("charge-11", "charge", 90025, "11"),
+        ("charge-4", "charge", 6550, None),
     ]
     # 1 year, 6 months, 2 weeks and 3 days: 365.25 + 182.625 + 14 + 3
     assert practice.rows(
@@ -437,6 +432,36 @@ def test_open_dental_plans_money_recalls_and_messages(imported: tuple[Any, Impor
         ("1", "1", "out", "sms", "recall"),
         ("2", "1", "in", "phone", "reminder"),
         ("5", "1", "out", "email", "other"),
+    ]
+
+
+def test_open_dental_procedures_say_what_a_visit_is_for(
+    imported: tuple[Any, ImportReport], database: str, practice_here: Any, repository: Path, tmp_path: Path
+) -> None:
+    practice, _ = imported
+    lines = """SELECT appointment_id, service_line, fee_cents FROM appointments
+        WHERE appointment_id IN ('100', '101', '113')
+        QUALIFY row_number() OVER (PARTITION BY appointment_id ORDER BY known_at DESC) = 1 ORDER BY 1"""
+    assert practice.rows(lines) == [
+        ("100", "examination", 6550),
+        ("101", "treatment", None),  # no procedure but the one that says it was missed
+        ("113", "crown", 90025),
+    ]
+    early = "SELECT service_line FROM appointments WHERE appointment_id = '100' AND status = 'booked'"
+    assert set(practice.rows(early)) == {("treatment",)}, "the procedure was entered on the day of the visit"
+    assert practice.rows("SELECT DISTINCT service_line FROM plan_items ORDER BY 1") == [("crown",), (None,)]
+    charges = (
+        "SELECT appointment_id, service_line, list_cents, discount_cents FROM payments WHERE kind = 'charge' ORDER BY 1"
+    )
+    assert practice.rows(charges) == [("100", "examination", 6550, 0), ("113", "crown", 90025, 0)]
+    text = (repository / "docs" / "examples" / "open_dental.toml").read_text(encoding="utf-8")
+    own = text.replace("[parameters]", '[parameters]\nprocedure_lines = "D01 check, D0120 six_monthly"')
+    (tmp_path / "own.toml").write_text(own, encoding="utf-8")
+    import_files(practice_here.store, database, load_mapping(tmp_path / "own.toml"), NOW)
+    assert practice_here.rows(lines) == [
+        ("100", "six_monthly", 6550),
+        ("101", "treatment", None),
+        ("113", "Crowns", 90025),  # the category of the code, as the practice calls it
     ]
 
 

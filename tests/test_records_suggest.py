@@ -122,18 +122,21 @@ def test_real_clinic_imports_by_its_draft(practice_here, shared_data: Path) -> N
 
 def test_real_bookings_import_by_their_draft(practice_here, brazil_csv: Path, tmp_path: Path, repository: Path) -> None:  # type: ignore[no-untyped-def]
     """The draft, its time zone set as it asks, gives what the mapping made by hand gives."""
-    draft = suggest_mapping(brazil_csv)
+    every_fifth = tmp_path / "bookings.csv"
+    with brazil_csv.open(newline="") as whole:
+        every_fifth.write_text("".join(line for number, line in enumerate(whole) if number % 5 == 0))
+    draft = suggest_mapping(every_fifth)
     assert "time_zone" in draft.split("# unsure", maxsplit=1)[1]
     (tmp_path / "draft.toml").write_text(draft.replace("Etc/UTC", "America/Sao_Paulo"), encoding="utf-8")
-    report = import_files(practice_here.store, brazil_csv, load_mapping(tmp_path / "draft.toml"), NOW)
+    report = import_files(practice_here.store, every_fifth, load_mapping(tmp_path / "draft.toml"), NOW)
     by_hand = import_files(
-        practice_here.store, brazil_csv, load_mapping(repository / "docs/examples/no_show_brazil.toml"), NOW
+        practice_here.store, every_fifth, load_mapping(repository / "docs/examples/no_show_brazil.toml"), NOW
     )
-    assert report.rows == 110527
+    assert report.rows == 22105
     assert report.quarantined_rows == by_hand.quarantined_rows
     counts = {table.table: table for table in by_hand.tables}
     assert counts["appointments"].stored == 0, "both mappings name the same bookings"
-    with brazil_csv.open(newline="") as stream:
+    with every_fifth.open(newline="") as stream:
         expected = Counter({"Yes": "no_show", "No": "completed"}[row["No-show"]] for row in csv.DictReader(stream))
     found = dict(
         practice_here.rows(

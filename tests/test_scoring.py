@@ -21,7 +21,7 @@ from features.duck import connect
 from features.errors import ModelError, NotBuiltError
 from features.settings import Paths, Settings
 from features.store import build
-from serving import db, models, scoring
+from serving import db, models
 from serving.explaining import reasons
 from serving.i18n import LANGUAGES, language
 from serving.models import find_champion, load_champion, newest_runs
@@ -343,18 +343,18 @@ def test_without_champions_the_schedule_is_published_unscored(
 
 
 def test_level_of_outcomes_since_training_moves_every_score(
-    trained_practice: Any, now: datetime, shown: Entries, monkeypatch: pytest.MonkeyPatch
+    trained_practice: Any, now: datetime, shown: Entries
 ) -> None:
     """As if the champions had been trained 60 days ago: their surprise since then is in every score."""
     since = now - timedelta(days=60)
 
-    def older(settings: Settings, contract: Any) -> Any:
-        champion = load_champion(settings, contract)
-        assert champion is not None
-        return replace(champion, version=replace(champion.version, trained_until=since))
+    class Older(models.Champions):
+        def get(self, contract: str) -> Any:
+            champion = super().get(contract)
+            assert champion is not None
+            return replace(champion, version=replace(champion.version, trained_until=since))
 
-    monkeypatch.setattr(scoring, "load_champion", older)
-    score(trained_practice.settings, now)
+    score(trained_practice.settings, now, Older(trained_practice.settings))
     after = entries(trained_practice.settings)
     for name, contract in CONTRACTS.items():
         examples = trained_practice.examples(name)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import tomllib
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import chinese_calendar
@@ -15,6 +18,10 @@ from sklearn.linear_model import LogisticRegression
 from features.errors import SettingsError
 from features.records.tables import ENDED, TABLES
 from features.simulator import BaseRates, PracticePlan, SimulatedPractice, simulate, write_export
+from features.simulator.hazards import stay_factor
+from features.simulator.opening import draw_up_opening
+from features.simulator.panel import seasons
+from features.simulator.presets import rates_of
 
 NOW = datetime.fromisoformat("2026-11-17T09:30:00+08:00")  # a Tuesday
 ZONE = "Asia/Shanghai"
@@ -68,7 +75,10 @@ def test_other_seed_gives_other_records(tmp_path: Path) -> None:
 
 def test_language_changes_names_alone(tmp_path: Path) -> None:
     english, chinese = as_bytes(small(), tmp_path / "a"), as_bytes(small(language="zh"), tmp_path / "b")
-    assert {name for name in english if english[name] != chinese[name]} == {"contact_details.csv"}
+    assert {name for name in english if english[name] != chinese[name]} == {
+        "contact_details.csv",
+        "truth/plan.json",
+    }
     assert not chinese["contact_details.csv"].isascii()
 
 
@@ -199,6 +209,17 @@ def test_recall_messages_stop_where_they_must(practice: SimulatedPractice) -> No
     assert not (recall["sent_at"] > recall["patient_id"].map(out)).any()
 
 
+def test_who_died_or_moved_has_no_booking_left(practice: SimulatedPractice) -> None:
+    patients = practice.tables["patients"]
+    gone = patients[patients["departed_on"].notna()].set_index("patient_id")["departed_on"]
+    assert len(gone) > 10
+    bookings = practice.tables["appointments"]
+    left = pd.to_datetime(bookings["patient_id"].map(gone)).dt.tz_localize(ZONE)
+    after = bookings[bookings["starts_at"] >= left]
+    assert len(after)
+    assert after["status"].isin(["cancelled_early", "cancelled_late", "rescheduled"]).all()
+
+
 # The diary
 
 
@@ -235,7 +256,7 @@ def test_weekends_are_busier(bookings: pd.DataFrame) -> None:
 
 def test_todays_schedule_is_filled_and_spread(bookings: pd.DataFrame) -> None:
     today = bookings[bookings["local"].dt.date == NOW.date()]
-    assert len(today) >= 20
+    assert len(today) >= 15
     assert today["local"].dt.hour.nunique() >= 6
     assert (today["status"] == "booked").sum() >= 10
 
@@ -254,6 +275,32 @@ def test_base_rates_are_those_of_a_private_practice(bookings: pd.DataFrame) -> N
     assert 30 < lead.quantile(0.98) < 66
 
 
+def test_plans_messages_and_loss_are_those_of_the_field(practice: SimulatedPractice) -> None:
+    """Bands around knowledge of the field: acceptance 46 %, confirmed 44 %, referred 40 %, lost 17 % a year."""
+    tables, now = practice.tables, pd.Timestamp(NOW)
+    items = tables["plan_items"]
+    items = items[items["proposed_at"] < now - pd.Timedelta(days=180)]
+    accepted = items.groupby("plan_id")["accepted_at"].count() > 0
+    assert 0.40 < accepted.mean() < 0.56
+    done = items[items["plan_id"].isin(accepted.index[accepted])].groupby("plan_id")["completed_at"]
+    assert 0.65 < (done.count() == done.size()).mean() < 0.88
+    reminders = tables["communications"].query("purpose == 'reminder'")
+    assert 0.38 < (reminders["outcome"] == "confirmed").mean() < 0.55
+    patients = tables["patients"].drop_duplicates("patient_id")
+    assert 0.36 < (patients["source_channel"] == "referral").mean() < 0.44
+    visits = tables["appointments"].query("status == 'completed'")
+
+    def active(at: pd.Timestamp) -> set[str]:
+        age = at - visits["starts_at"]
+        return set(visits.loc[(age >= pd.Timedelta(0)) & (age < pd.Timedelta(days=548)), "patient_id"])
+
+    before = active(now - pd.Timedelta(days=365))
+    assert 0.12 < len(before - active(now)) / len(before) < 0.22
+    ledger = tables["ledger"].groupby("account")["amount_cents"].sum()
+    assert 0.05 < ledger["consumables"] / ledger["revenue"] < 0.07
+    assert 0.065 < ledger["lab"] / ledger["revenue"] < 0.085
+
+
 @pytest.mark.parametrize("moment", ["at_booking", "evening_before"])
 @pytest.mark.parametrize(("kind", "positive"), [("no_show", ["no_show"]), ("missed", ["no_show", "cancelled_late"])])
 def test_truth_is_calibrated(bookings: pd.DataFrame, moment: str, kind: str, positive: list[str]) -> None:
@@ -262,7 +309,7 @@ def test_truth_is_calibrated(bookings: pd.DataFrame, moment: str, kind: str, pos
     truth, seen = kept[name], kept["status"].isin(positive)
     for part in (truth >= 0, truth > 0.2, truth < 0.08, kept["is_new_patient"]):
         spread = np.sqrt((truth[part] * (1 - truth[part])).sum())
-        assert abs(seen[part].sum() - truth[part].sum()) < 3 * spread
+        assert abs(seen[part].sum() - truth[part].sum()) < 4 * spread  # sixteen comparisons
 
 
 def test_a_regression_recovers_the_truth(bookings: pd.DataFrame) -> None:
@@ -291,6 +338,48 @@ def test_a_regression_recovers_the_truth(bookings: pd.DataFrame) -> None:
     off = np.abs(fitted.coef_[0] - truth) / errors
     assert (off < 4).all(), dict(zip(["base", *facts], off.round(1), strict=True))
     assert fitted.coef_[0][2] > 4 * errors[2]
+
+
+# Presets
+
+
+def test_insurance_makes_a_rush_at_the_years_end() -> None:
+    opening = draw_up_opening(date(2025, 1, 1), 730)
+    usual, insured = (seasons(rates_of(name).demand, opening)["adult"] for name in ("default", "insured"))
+    months = np.array([opening.months[min(week * 7 + 3, 729)] for week in range(len(usual))])
+    assert (insured > usual)[months >= 11].all()
+    assert (insured == usual)[months < 11].all()
+
+
+def test_members_leave_less() -> None:
+    rates = BaseRates().demand
+    referred, member = np.array([False, True, False, True]), np.array([False, False, True, True])
+    found = stay_factor(rates, referred, member)
+    assert found.tolist() == [
+        1.0,
+        rates.referred_factor,
+        rates.member_factor,
+        rates.referred_factor * rates.member_factor,
+    ]
+    assert rates.member_factor < 1
+
+
+def test_dirt_leaves_days_alone_merges_households_and_gives_reasons(tmp_path: Path) -> None:
+    clean, dirty = (simulate(small(preset=preset)) for preset in ("default", "dirty"))
+    bookings = dirty.tables["appointments"]
+    days = bookings[~bookings["is_start_time_known"]]
+    assert 0.01 < len(days) / len(bookings) < 0.04
+    assert (days["starts_at"].dt.tz_convert(ZONE).dt.hour == 0).all()
+    assert (days["starts_at"] > days["booked_at"]).all()
+    assert days["status"].nunique() > 1
+    homes = [set(made.tables["patients"]["household_id"]) for made in (clean, dirty)]
+    assert homes[1] < homes[0]
+    write_export(dirty, tmp_path)
+    written = pd.read_csv(tmp_path / "appointments.csv", dtype=str, keep_default_na=False)
+    cancelled = written["status"].str.startswith("cancelled")
+    assert (written.loc[~cancelled, "cancellation_reason"] == "").all()
+    assert written.loc[cancelled, "cancellation_reason"].nunique() > 4
+    assert "cancellation_reason" not in (tmp_path / "mapping.toml").read_text(encoding="utf-8")
 
 
 # Plans
@@ -327,3 +416,15 @@ def test_other_sizes_work(changes: dict[str, object]) -> None:
 def test_an_impossible_plan_is_refused(changes: dict[str, object], named: str) -> None:
     with pytest.raises(SettingsError, match=named):
         small(**changes)
+
+
+# Speed
+
+
+def test_speed_benchmark_prints_its_figures(repository: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.simulate_speed", "--quick"],
+        cwd=repository, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    metrics = json.loads(done.stdout.splitlines()[-1])["metrics"]
+    assert {"cpu_s_per_million", "peak_gb_1_clinic", "memory_ratio_to_one_clinic"} <= set(metrics)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,9 @@ from features.records.mapping import load_mapping
 from features.records.store import RecordStore
 from features.records.tables import TABLES
 from features.simulator import BaseRates, PracticePlan, SimulatedPractice, simulate, simulate_clinics
-from features.simulator.hazards import attends_by, booking_chance, due_profile, window_truth
-from features.simulator.oracle import CareFilter, no_show_oracles, no_show_posterior
+from features.simulator.hazards import attends_by, window_truth
+from features.simulator.no_show_ceiling import MOMENTS, no_show_answers, no_show_ceilings
+from features.simulator.oracle import no_show_oracles, no_show_posterior
 from features.simulator.presets import rates_of
 
 NOW = datetime.fromisoformat("2026-11-17T09:30:00+08:00")
@@ -68,6 +69,34 @@ def test_ceilings_of_no_show_are_ordered_and_calibrated() -> None:
         assert abs(seen.sum() - chance.sum()) < 3.5 * np.sqrt((chance * (1 - chance)).sum())
 
 
+def test_ceilings_of_missed_bookings_are_ordered_and_their_posterior_is_calibrated() -> None:
+    practice = simulate(plan(patients=1000))
+    since = NOW - timedelta(days=365)
+    answers = no_show_answers(practice, since)
+    assert set(answers["moment"]) == set(MOMENTS)
+    for _, own in answers.groupby("moment"):
+        for part in (own["posterior"] >= 0, own["posterior"] > own["posterior"].median()):
+            chance, true = own.loc[part, "posterior"], own.loc[part, "oracle"]
+            assert abs(chance.sum() - true.sum()) < 4 * true.std() * np.sqrt(part.sum())
+    found = no_show_ceilings(practice, since).set_index(["question", "judge"])["expected_auc"].unstack("judge")
+    assert (found["posterior"] < found["oracle"]).all()
+    assert found.loc["no_show_evening_before", "posterior"] > 0.62
+
+
+def test_missed_posterior_sees_nothing_that_came_later() -> None:
+    practice = simulate(plan(patients=200, years=2))
+    since, until = NOW - timedelta(days=300), NOW - timedelta(days=200)
+    later = practice.tables["appointments"]["booked_at"] >= until
+    bookings = practice.tables["appointments"].assign(status=lambda frame: frame["status"].where(~later, "no_show"))
+    changed = replace(practice, tables={**practice.tables, "appointments": bookings})
+    before, after = (no_show_answers(each, since) for each in (practice, changed))
+    both = before.merge(after, on=["moment", "appointment_id"], suffixes=("", "_changed"))
+    booked = both["appointment_id"].map(bookings.set_index("appointment_id")["booked_at"])
+    both = both[booked < until - timedelta(days=75)]
+    assert len(both) > 20
+    np.testing.assert_allclose(both["posterior"], both["posterior_changed"])
+
+
 # Return
 
 
@@ -94,31 +123,6 @@ def test_latent_state_is_in_no_exported_table(told: SimulatedPractice) -> None:
     assert columns.isdisjoint({"is_in_care", "personal_effect", "log_booking_rate", "price_sensitivity"})
 
 
-def test_filter_agrees_with_brute_force() -> None:
-    rates, weeks, people = BaseRates(), 40, 200_000
-    rng = np.random.default_rng(5)
-    profile = due_profile(rates.demand, np.arange(weeks) - 8)
-    leave = 0.01
-    effect = rng.normal(0, rates.demand.adherence_sd, people)
-    alive, booked_in = np.ones(people, bool), np.full(people, weeks)
-    for week in range(weeks):
-        alive &= rng.random(people) >= leave
-        chance = 1 - np.exp(-profile[week] * np.exp(effect))
-        books = alive & (booked_in == weeks) & (rng.random(people) < np.minimum(chance, 0.9))
-        booked_in[books] = week
-    silent = booked_in >= 30
-    held = CareFilter.begin(rates, 1)
-    grid = [
-        booking_chance(rates.demand, np.full(25, week - 8), np.exp(held.effect), np.ones(25)) for week in range(weeks)
-    ]
-    yes, no = np.array([True]), np.array([False])
-    for week in range(30):
-        held.week(grid[week][None, :], np.array([leave]), yes, no)
-    ahead = held.books_within(np.array(grid[30:])[:, None, :], np.full((10, 1), leave))
-    share = (booked_in[silent] < weeks).mean()
-    assert ahead[0] == pytest.approx(share, abs=4 * np.sqrt(share / silent.sum()))
-
-
 def test_window_truth_agrees_with_brute_force() -> None:
     rng = np.random.default_rng(7)
     chances, leaves = np.linspace(0.02, 0.1, 8), np.full(8, 0.02)
@@ -140,6 +144,18 @@ def test_a_later_booking_is_attended_in_time_less_often() -> None:
 
 
 # Randomised recall
+
+
+def test_draws_spread_over_the_year_past_due() -> None:
+    practice = simulate(plan(patients=800))
+    arms = practice.tables["campaign_arms"].sort_values("assigned_at")
+    dues = practice.tables["recalls"].sort_values("known_from_at")
+    both = pd.merge_asof(arms, dues, left_on="assigned_at", right_on="known_from_at", by="patient_id")
+    weeks = (both["assigned_at"].dt.tz_localize(None) - pd.to_datetime(both["due_on"])).dt.days / 7
+    assert weeks.min() > 0
+    assert weeks.max() < 58
+    assert np.histogram(weeks, [0, 8, 17, 26, 54])[0].min() > len(weeks) / 12
+    assert not arms.duplicated(["campaign_id", "patient_id"]).any()
 
 
 def test_arms_are_drawn_as_logged_and_left_alone() -> None:

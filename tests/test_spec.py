@@ -7,8 +7,12 @@ import re
 import pytest
 
 from features import schedule
-from features.contracts import CONTRACTS, ModelContract
+from features.contracts import CONTRACTS, PATIENT_CONTRACTS, SNAPSHOT, ModelContract
+from features.families import FAMILIES
 from features.spec import NAME_GRAMMAR, Feature
+
+OF_PATIENTS = tuple(feature for family in FAMILIES.values() for feature in family.features)
+EVERY = (*schedule.FEATURES, *OF_PATIENTS)
 
 GOOD = [
     "is_female",
@@ -33,7 +37,7 @@ def test_grammar_refuses(name: str) -> None:
     assert not NAME_GRAMMAR.match(name)
 
 
-@pytest.mark.parametrize("feature", schedule.FEATURES, ids=lambda feature: feature.name)
+@pytest.mark.parametrize("feature", EVERY, ids=lambda feature: feature.name)
 def test_every_feature_is_well_declared(feature: Feature) -> None:
     assert NAME_GRAMMAR.match(feature.name)
     assert re.search(r"\S \[[a-z ]+\]$", feature.description), "a description ends with its [unit]"
@@ -44,8 +48,17 @@ def test_every_feature_is_well_declared(feature: Feature) -> None:
 
 
 def test_names_are_unique() -> None:
-    names = [feature.name for feature in schedule.FEATURES]
-    assert len(names) == len(set(names))
+    for features in (schedule.FEATURES, OF_PATIENTS):
+        names = [feature.name for feature in features]
+        assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("contract", PATIENT_CONTRACTS.values(), ids=lambda contract: contract.name)
+def test_contract_about_patients_is_made_of_declared_features(contract: ModelContract) -> None:
+    assert set(contract.features) <= set(OF_PATIENTS)
+    assert (contract.entity, contract.moment) == ("patient", SNAPSHOT)
+    assert contract.question.endswith("?")
+    assert PATIENT_CONTRACTS[contract.name] is contract
 
 
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=lambda contract: contract.name)

@@ -21,6 +21,7 @@ from features.settings import Paths, Settings
 from serving import auth
 from serving.app import create_app
 from serving.clock import now, today
+from serving.permissions import OPEN, SIGNED_IN, needs
 from serving.sample_day import SampleDay, sample_day
 from serving.schedule import publish_schedule
 from serving.web import Options
@@ -71,7 +72,7 @@ def _publish(app: Any, day: date = DAY, clinics: dict[str, str] | None = None) -
 
 def test_a_day_as_other_programs_see_it(app: Any, client: TestClient) -> None:
     sample = _publish(app)
-    answer = client.get("/api/schedule", params={"clinic": "east", "day": "2026-11-23"})
+    answer = client.get("/api/v1/schedule", params={"clinic": "east", "day": "2026-11-23"})
     assert answer.status_code == 200
     body = answer.json()
     assert {key: body[key] for key in ("clinic", "day", "timezone")} == {
@@ -111,7 +112,7 @@ def test_a_day_as_other_programs_see_it(app: Any, client: TestClient) -> None:
 
 def test_names_and_ages_stay_inside(app: Any, client: TestClient) -> None:
     sample = _publish(app)
-    content = client.get("/api/schedule?clinic=east&day=2026-11-23").text
+    content = client.get("/api/v1/schedule?clinic=east&day=2026-11-23").text
     for booking in sample.bookings:
         assert str(booking.patient_name) not in content
     assert "birth" not in content
@@ -119,14 +120,14 @@ def test_names_and_ages_stay_inside(app: Any, client: TestClient) -> None:
 
 def test_reasons_in_chinese(app: Any, client: TestClient) -> None:
     _publish(app)
-    body = client.get("/api/schedule?clinic=east&day=2026-11-23&lang=zh").json()
+    body = client.get("/api/v1/schedule?clinic=east&day=2026-11-23&lang=zh").json()
     assert body["bookings"][2]["reasons"][0]["text"] == "5 次就诊中爽约 2 次"
 
 
 def test_today_and_the_only_clinic_are_the_defaults(app: Any, client: TestClient) -> None:
     here = today(ZONE)
     _publish(app, here, clinics={"east": "East"})
-    body = client.get("/api/schedule").json()
+    body = client.get("/api/v1/schedule").json()
     assert (body["clinic"], body["day"], len(body["bookings"])) == ("east", here.isoformat(), 16)
 
 
@@ -150,24 +151,25 @@ def test_every_error_has_one_shape(
     app: Any, client: TestClient, query: str, status: int, code: str, message: str
 ) -> None:
     _publish(app)
-    answer = client.get(f"/api/schedule?{query}")
+    answer = client.get(f"/api/v1/schedule?{query}")
     assert answer.status_code == status
     assert answer.json() == {"error": {"code": code, "message": message}}
 
 
 def test_nothing_published_and_nothing_there(client: TestClient) -> None:
-    answer = client.get("/api/schedule")
+    answer = client.get("/api/v1/schedule")
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
     assert "`revisit score`" in answer.json()["error"]["message"]
     assert client.get("/api/nothing").json()["error"]["code"] == "not_found"
     token = re.search(r'csrf_token" value="([^"]+)"', client.get("/schedule").text)
     assert token is not None
-    wrong = client.post("/api/schedule", json={}, headers={"X-CSRF-Token": token[1]})
+    wrong = client.post("/api/v1/schedule", json={}, headers={"X-CSRF-Token": token[1]})
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
 
 
 def test_errors_of_ours_keep_their_status(app: Any, client: TestClient) -> None:
     @app.get("/api/early")
+    @needs(SIGNED_IN)
     async def early() -> None:
         raise NotBuiltError("Run `revisit features` first.")
 
@@ -178,6 +180,7 @@ def test_errors_of_ours_keep_their_status(app: Any, client: TestClient) -> None:
 
 def test_what_breaks_inside_tells_nothing(app: Any, client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     @app.get("/api/broken/{patient}")
+    @needs(OPEN)
     async def broken(patient: str) -> None:
         raise ValueError(f"王小明 {patient}")
 
@@ -194,7 +197,7 @@ def test_what_breaks_inside_tells_nothing(app: Any, client: TestClient, caplog: 
 
 def test_looking_is_recorded(app: Any, client: TestClient) -> None:
     _publish(app)
-    client.get("/api/schedule?clinic=east&day=2026-11-23")
+    client.get("/api/v1/schedule?clinic=east&day=2026-11-23")
     with app.state.web.engine.connect() as connection:
         row = connection.execute(text("SELECT * FROM audit_log ORDER BY audit_id DESC")).mappings().first()
     assert row is not None
@@ -204,9 +207,9 @@ def test_looking_is_recorded(app: Any, client: TestClient) -> None:
 
 
 def test_openapi_describes_the_answers(client: TestClient) -> None:
-    schema = client.get("/api/openapi.json").json()
-    assert list(schema["paths"]) == ["/api/schedule"]
-    responses = schema["paths"]["/api/schedule"]["get"]["responses"]
+    schema = client.get("/api/v1/openapi.json").json()
+    assert set(schema["paths"]) == {"/api/v1/schedule", "/api/v1/clinics", "/api/v1/audit"}
+    responses = schema["paths"]["/api/v1/schedule"]["get"]["responses"]
     assert responses["200"]["content"]["application/json"]["schema"]["$ref"].endswith("ScheduleAnswer")
     for status in ("400", "401", "404", "422", "503"):
         assert responses[status]["content"]["application/json"]["schema"]["$ref"].endswith("ErrorAnswer")
@@ -222,7 +225,7 @@ def test_a_day_outside_summer_time(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     client.cookies.set("revisit_session", auth.sign_in(engine, "mei", "correct horse", now()))
     sample = sample_day(date(2026, 10, 25), zone, 4)
     publish_schedule(engine, sample.bookings, [], {}, as_of=sample.as_of, published_at=sample.published_at)
-    body = client.get("/api/schedule?day=2026-10-25").json()
+    body = client.get("/api/v1/schedule?day=2026-10-25").json()
     engine.dispose()
     assert body["bookings"][0]["starts_at"] == "2026-10-25T08:30:00+01:00"
     assert timedelta(0) < sample.published_at - sample.as_of

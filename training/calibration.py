@@ -12,7 +12,9 @@ EXPECTED_TILT = 0.1
 STEPS = 25
 
 
-def calibrate(label: Floats, log_odds: Floats) -> tuple[float, float]:
+def calibrate(
+    label: Floats, log_odds: Floats, drift: float = EXPECTED_DRIFT, tilt: float = EXPECTED_TILT
+) -> tuple[float, float]:
     """Intercept and slope that fit predicted log odds to outcomes, drawn towards 0 and 1.
 
     Platt scaling (1999) with a normal prior on both numbers. A short window
@@ -26,6 +28,10 @@ def calibrate(label: Floats, log_odds: Floats) -> tuple[float, float]:
         Outcomes of the window.
     log_odds : ndarray of shape (n_examples,)
         What was predicted for them.
+    drift, tilt : float
+        How far the intercept and the slope are expected to be off, one standard
+        deviation. With few labels the slope hardly moves: then it is the
+        intercept alone.
 
     Returns
     -------
@@ -38,7 +44,7 @@ def calibrate(label: Floats, log_odds: Floats) -> tuple[float, float]:
     """
     design = np.column_stack([np.ones_like(log_odds), log_odds])
     expected = np.array([0.0, 1.0])
-    precision = np.diag([EXPECTED_DRIFT**-2, EXPECTED_TILT**-2])
+    precision = np.diag([drift**-2, tilt**-2])
     found = expected.copy()
     for _ in range(STEPS):
         probability = sigmoid(design @ found)

@@ -93,7 +93,9 @@ def spline_logistic(features: Sequence[Feature]) -> Pipeline:
     return Pipeline([("columns", columns), ("scale", StandardScaler()), ("regression", regression)])
 
 
-def fit_booster(frame: pd.DataFrame, label: Floats, features: Sequence[Feature], seed: int) -> lightgbm.Booster:
+def fit_booster(
+    frame: pd.DataFrame, label: Floats, features: Sequence[Feature], seed: int, risk: int = 1
+) -> lightgbm.Booster:
     """Fit LightGBM with the signs that the features declare.
 
     Parameters
@@ -104,25 +106,31 @@ def fit_booster(frame: pd.DataFrame, label: Floats, features: Sequence[Feature],
     features : sequence of Feature
     seed : int
         For the sampling of rows and columns.
+    risk : int
+        1 if a label of 1 is what one fears, -1 if it is what one hopes for.
 
     Returns
     -------
     lightgbm.Booster
     """
-    parameters = BOOSTER | {"seed": seed, "monotone_constraints": [feature.monotone for feature in features]}
+    parameters = BOOSTER | {"seed": seed, "monotone_constraints": [risk * feature.monotone for feature in features]}
     names = [feature.name for feature in features]
     return lightgbm.train(parameters, lightgbm.Dataset(frame[names], label), BOOSTER_ROUNDS)
 
 
 def _treatment(feature: Feature, knots: int = KNOTS) -> BaseEstimator:
-    """How a feature enters the regression, by its unit."""
+    """How a feature enters the regression, by its unit.
+
+    What may be negative (days past a due date, ratios, sums owed) is taken as asinh: log(2 x) where x is large.
+    """
     if feature.unit == "weekday":
         every = [np.arange(7.0)]  # a make-up workday may be the first Sunday that is seen
         return OneHotEncoder(categories=every, drop="first", handle_unknown="ignore", sparse_output=False)
     filled = SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
-    if feature.unit in ("flag", "log ratio"):
+    if feature.unit in ("flag", "log ratio", "share"):
         return filled
-    logarithm = FunctionTransformer(np.log1p, feature_names_out="one-to-one")
+    is_signed = feature.unit in ("ratio", "cents") or feature.name.startswith("days_since_due")
+    logarithm = FunctionTransformer(np.arcsinh if is_signed else np.log1p, feature_names_out="one-to-one")
     if feature.unit not in ("days", "hour", "years"):
         return make_pipeline(filled, logarithm)
     spline = SplineTransformer(

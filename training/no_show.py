@@ -14,14 +14,18 @@ from features.errors import NotEnoughDataError
 from features.level import level_shift
 from features.settings import Settings
 from features.store import last_build, register, training_set
+from training.alarms import Alarm
 from training.baselines import BASELINES, PastRateRule, PriorRule
 from training.calibration import calibrate
 from training.evaluation import Comparison, compare
+from training.gate import failures
+from training.leaks import leak_alarms
 from training.learners import FEWEST_FOR_BOOSTER, fit_booster, spline_logistic
 from training.metrics import Floats, logit, scores, sigmoid
+from training.model_card import card
 from training.plots import figures
 from training.portable_model import Blend
-from training.registry import Registered, log_version
+from training.registry import Made, Registered, log_version
 from training.splits import Split, newest_share, split_at
 
 TEST_SHARE = 0.2  # the newest visits, held back to prove the model
@@ -30,7 +34,6 @@ WEIGHT = 0.5  # of the booster; on no public set was another weight surely bette
 FEWEST_EXAMPLES = 300
 FEWEST_MISSED = 30
 MUST_BEAT = (PriorRule.name, PastRateRule.name)
-HONEST_RATIO = (0.9, 1.1)  # misses observed over expected, between which a model counts as calibrated
 LEAK_ALARM = 0.85  # no honest no-show model on a practice's own history is known above it
 SEED = 7
 
@@ -51,6 +54,8 @@ class Evaluation:
         Per rule and metric: the model minus the rule, with its interval.
     start : pandas.Timestamp
         First moment of the test window.
+    alarms : tuple of Alarm
+        All that were asked.
     """
 
     label: Floats
@@ -58,23 +63,12 @@ class Evaluation:
     scores: Mapping[str, Mapping[str, float]]
     comparisons: Mapping[str, Mapping[str, Comparison]]
     start: pd.Timestamp
+    alarms: tuple[Alarm, ...] = ()
 
     @property
     def failures(self) -> tuple[str, ...]:
         """Why the model may not be used; empty if it may."""
-        beaten_by = [
-            f"not surely better than {rule} on log loss (95 % from {c.lower:+.4f} to {c.upper:+.4f})"
-            for rule in MUST_BEAT
-            if not (c := self.comparisons[rule]["log_loss"]).is_better
-        ]
-        ratio = self.scores["model"]["observed_to_expected"]
-        spread = np.exp(1.96 / np.sqrt(self.label.sum()))  # of a count of misses, relative
-        low, high = HONEST_RATIO
-        if ratio * spread < low or ratio / spread > high:
-            beaten_by.append(f"misses observed over expected are {ratio:.2f}, surely outside {low} to {high}")
-        if self.scores["model"]["auc"] > LEAK_ALARM:
-            beaten_by.append(f"AUC {self.scores['model']['auc']:.3f} is above {LEAK_ALARM}: look for a leak")
-        return tuple(beaten_by)
+        return failures(self.label, self.predictions["model"], self.comparisons, MUST_BEAT, self.alarms)
 
 
 @dataclass(frozen=True)
@@ -196,13 +190,13 @@ def train(settings: Settings, contract: ModelContract, now: datetime) -> Trainin
     split = _must_be_enough(contract, examples)
     evaluation = evaluate(contract, split, fit(contract, split.train))
     model = fit(contract, examples)
-    registered = log_version(
-        settings,
-        contract,
+    alarms = leak_alarms(examples, contract.features, "patient_id", evaluation.scores["model"]["auc"], LEAK_ALARM)
+    evaluation = replace(evaluation, alarms=alarms)
+    made = Made(
         model,
         metrics=_flat(evaluation),
         tags={f"records_{name}": str(version) for name, version in versions.items()}
-        | {"test_from": split.start.isoformat(), "trained_until": now.isoformat()},
+        | {"test_from": split.start.isoformat(), "trained_until": now.isoformat(), "kind": "model"},
         parameters={
             "weight": model.weight,
             "examples": len(examples),
@@ -210,9 +204,14 @@ def train(settings: Settings, contract: ModelContract, now: datetime) -> Trainin
             "slope": model.slope,
         },
         figures=figures(evaluation.label, evaluation.predictions),
-        documents={"promotion.txt": "\n".join(evaluation.failures) or "beats the prior and the past-rate rule\n"},
-        is_promoted=not evaluation.failures,
+        documents={
+            "promotion.txt": "\n".join(evaluation.failures) or "beats the prior and the past-rate rule\n",
+            "card.html": card(contract, evaluation, now),
+        },
+        data=examples,
+        failures=evaluation.failures,
     )
+    registered = log_version(settings, contract, made)
     return Training(registered, evaluation, len(examples))
 
 

@@ -37,10 +37,10 @@ def figures(label: Floats, predictions: Mapping[str, Floats]) -> dict[str, Figur
 
 
 def _roc(label: Floats, predictions: Mapping[str, Floats]) -> Figure:
-    figure, axes = _square("ROC curve", "share of kept visits flagged", "share of missed visits flagged")
+    figure, axes = _square("ROC curve", "share of the others flagged", "share of the cases flagged")
     for colour, (name, probability) in zip(COLOURS, predictions.items(), strict=False):
-        kept, missed, _ = roc_curve(label, probability)
-        axes.plot(kept, missed, color=colour, label=name)
+        others, cases, _ = roc_curve(label, probability)
+        axes.plot(others, cases, color=colour, label=name)
     axes.plot([0, 1], [0, 1], color="#cbd5e1", linewidth=1)
     axes.legend(frameon=False)
     return figure
@@ -60,7 +60,7 @@ def _reliability(label: Floats, probability: Floats) -> Figure:
 
 
 def _lift(label: Floats, predictions: Mapping[str, Floats]) -> Figure:
-    figure, axes = _square("Missed visits reached by flagging the riskiest", "share flagged", "share of missed visits")
+    figure, axes = _square("Cases found by flagging the highest scores", "share flagged", "share of the cases")
     flagged = np.arange(1, len(label) + 1) / len(label)
     for colour, (name, probability) in zip(COLOURS, predictions.items(), strict=False):
         reached = np.cumsum(label[np.argsort(-probability, kind="stable")]) / label.sum()

@@ -3,5 +3,4 @@
 from features.definitions import definitions
 from features.settings import load_settings
 
-appointment, schedule, *_services = definitions(load_settings().paths.features)
-globals().update({service.name: service for service in _services})
+globals().update({thing.name: thing for thing in definitions(load_settings().paths.features)})

@@ -64,12 +64,18 @@ def missing_references(con: duckdb.DuckDBPyConnection, tables: Sequence[Table]) 
     """
     brought = {table.name for table in tables}
     for table in tables:
-        for column in references(table):
+        columns = list(references(table))
+        if not columns:
+            continue
+        con.execute(
+            f"""CREATE OR REPLACE TEMP TABLE mentions AS
+            {_by_reference(columns, "count(*) AS rows")} FROM sound_{table.name} {_sets(columns)}"""
+        )
+        for column in columns:
             known = _keys(column.refers_to, f"incoming_{column.refers_to}" if column.refers_to in brought else "")
             things, rows = con.execute(
-                f"""SELECT count(*), coalesce(sum(rows), 0)::BIGINT FROM (
-                    SELECT {column.name} AS id, count(*) AS rows FROM incoming_{table.name}
-                    WHERE is_last AND {column.name} IS NOT NULL GROUP BY 1)
+                f"""SELECT count(*), coalesce(sum(rows), 0)::BIGINT
+                FROM (SELECT id, rows FROM mentions WHERE column_name = '{column.name}' AND id IS NOT NULL)
                 ANTI JOIN ({known}) USING (id)"""
             ).fetchall()[0]
             if things:
@@ -97,11 +103,13 @@ def derive(
     duckdb.DuckDBPyRelation or None
         None if it stays as it is.
     """
+    told = {table.name: [c for c in references(table) if c.refers_to in DERIVABLE] for table in tables}
+    firsts = "min(known_at) AS known_at, min(recorded_at) AS recorded_at"
     mentions = [
-        f"SELECT '{column.refers_to}' AS table_name, {column.name} AS id, known_at, recorded_at FROM fresh_{table.name}"
-        for table in tables
-        for column in references(table)
-        if column.refers_to in DERIVABLE
+        f"SELECT table_name, id, known_at, recorded_at "
+        f"FROM ({_by_reference(columns, firsts)} FROM fresh_{name} {_sets(columns)}) WHERE id IS NOT NULL"
+        for name, columns in told.items()
+        if columns
     ]
     if merges:
         mentions += [
@@ -113,11 +121,9 @@ def derive(
         f"SELECT '{name}' AS table_name, id FROM ({_keys(name, f'fresh_{name}' if name in brought else '')})"
         for name in DERIVABLE
     )
-    first = "SELECT table_name, id, min(known_at) AS known_at, min(recorded_at) AS recorded_at"
-    firsts = " UNION ALL ".join(f"{first} FROM ({mention}) WHERE id IS NOT NULL GROUP BY ALL" for mention in mentions)
     con.execute(
         f"""CREATE OR REPLACE TEMP TABLE derived_now AS
-        {first} FROM ({" UNION ALL ".join((f"SELECT * FROM {DERIVED}", *((firsts,) if firsts else ())))}) AS mentions
+        SELECT table_name, id, {firsts} FROM ({" UNION ALL ".join((f"SELECT * FROM {DERIVED}", *mentions))}) AS mentions
         ANTI JOIN ({known}) AS known USING (table_name, id) GROUP BY table_name, id"""
     )
     (differing,) = con.execute(
@@ -131,6 +137,20 @@ def derive(
 def unlocked_by(stored: Sequence[str]) -> dict[str, str]:
     """What each table that the records do not have would unlock."""
     return {name: table.unlocks for name, table in TABLES.items() if name not in stored}
+
+
+def _by_reference(columns: Sequence[Column], counted: str) -> str:
+    """SQL of what a table's rows say of each thing that they refer to; together with `_sets`, in one pass."""
+    told = " ".join(
+        f"WHEN grouping({c.name}) = 0 THEN {{'column_name': '{c.name}', 'table_name': '{c.refers_to}'}}"
+        for c in columns
+    )
+    ids = ", ".join(c.name for c in columns)
+    return f"SELECT unnest(CASE {told} END), coalesce({ids}) AS id, {counted}"
+
+
+def _sets(columns: Sequence[Column]) -> str:
+    return f"GROUP BY GROUPING SETS ({', '.join(f'({c.name})' for c in columns)})"
 
 
 def _keys(table: str, also: str) -> str:

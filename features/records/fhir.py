@@ -21,12 +21,22 @@ import pyarrow as pa
 
 from features.errors import FileError
 from features.records import fhir_resources as flat
-from features.records.fhir_resources import Resource, Row
+from features.records.fhir_elements import Resource, Row, text, tokens
+from features.records.fhir_joins import joined
 from features.records.files import RawTable, Rejected
 
 BATCH_ROWS = 20_000
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "patients": ("patient_id", "sex", "birth_year", "departure", "departed_on", "known_from_at"),
+    "patients": (
+        "patient_id",
+        "home_clinic_id",
+        "organization_id",
+        "sex",
+        "birth_year",
+        "departure",
+        "departed_on",
+        "known_from_at",
+    ),
     "contact_details": ("patient_id", "full_name", "phone", "email", "known_from_at"),
     "visits": (
         "appointment_id",
@@ -35,6 +45,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "organization_id",
         "clinician_id",
         "service_line",
+        "recall_type",
         "status",
         "duration_minutes",
         "is_start_time_known",
@@ -53,6 +64,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "service_line",
         "procedure_code",
         "proposed_at",
+        "accepted_at",
         "scheduled_at",
         "completed_at",
         "declined_at",
@@ -65,15 +77,40 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "direction",
         "channel",
         "purpose",
+        "outcome",
         "sent_at",
         "delivered_at",
+        "replied_at",
+        "in_response_to",
     ),
-    "clinicians": ("clinician_id", "display_name"),
-    "clinics": ("clinic_id", "clinic_name", "region"),
-    "organizations": ("clinic_id", "clinic_name", "region"),
+    "clinicians": (
+        "clinician_id",
+        "clinic_id",
+        "display_name",
+        "role",
+        "works_from_on",
+        "left_on",
+        "left_known_at",
+    ),
+    "roles": (
+        "clinician_id",
+        "place_id",
+        "organization_id",
+        "role",
+        "works_from_on",
+        "left_on",
+        "left_known_at",
+    ),
+    "clinics": ("clinic_id", "clinic_name", "region", "organization_id"),
+    "organizations": ("clinic_id", "clinic_name", "region", "organization_id"),
+    "merges": ("old_id", "new_id", "merged_at"),
     "tokens": ("kind", "token", "id"),
 }
 _REFERENCES = {
+    "patients": {"organization_id": "Organization"},
+    "roles": {"clinician_id": "Practitioner", "place_id": "Location", "organization_id": "Organization"},
+    "clinics": {"organization_id": "Organization"},
+    "merges": {"old_id": "Patient", "new_id": "Patient"},
     "visits": {
         "patient_id": "Patient",
         "place_id": "Location",
@@ -82,7 +119,11 @@ _REFERENCES = {
         "of_appointment": "Appointment",
     },
     "plan_items": {"patient_id": "Patient", "clinician_id": "Practitioner", "appointment_id": "Appointment"},
-    "communications": {"patient_id": "Patient", "appointment_id": "Appointment"},
+    "communications": {
+        "patient_id": "Patient",
+        "appointment_id": "Appointment",
+        "in_response_to": "Communication",
+    },
 }
 _FLATTEN: Mapping[str, Callable[[Resource, ZoneInfo], Iterator[tuple[str, Row]]]] = {
     "Patient": flat.patient,
@@ -91,6 +132,7 @@ _FLATTEN: Mapping[str, Callable[[Resource, ZoneInfo], Iterator[tuple[str, Row]]]
     "CarePlan": flat.care_plan,
     "Communication": flat.communication,
     "Practitioner": flat.practitioner,
+    "PractitionerRole": flat.practitioner_role,
     "Location": flat.place,
     "Organization": flat.place,
 }
@@ -138,13 +180,12 @@ def load_fhir(con: duckdb.DuckDBPyConnection, source: Path, time_zone: str) -> F
             f"{source.name} holds no FHIR resource that is read ({', '.join(_FLATTEN)}), one JSON object per line."
         )
     _resolve(con)
-    loader.notes.update(_join_visits(con))
-    _first_states(con)
-    _add_organizations(con)
+    loader.notes.update(joined(con))
     lines = dict.fromkeys(COLUMNS, 0) | {"patients": loader.used + len(loader.rejected)}
     raws: dict[str | None, RawTable] = {
         name: RawTable(f"fhir_{name}", columns, lines[name], tuple(loader.rejected) if name == "patients" else ())
         for name, columns in COLUMNS.items()
+        if name != "merges"  # read by the landing itself, once all tables are staged
     }
     notes = (f"{count:,} {what}." for what, count in sorted(loader.notes.items()))
     return FhirFolder(raws, tuple(parts), tuple(notes))
@@ -195,7 +236,7 @@ class _Loader:
             reason = "the line is no JSON object in UTF-8"
         elif not isinstance(resource.get("resourceType"), str):
             reason = "the object has no resourceType"
-        elif resource["resourceType"] in _FLATTEN and not flat.text(resource.get("id")):
+        elif resource["resourceType"] in _FLATTEN and not text(resource.get("id")):
             reason = "the resource has no id"
         if resource is None or reason:
             self.rejected.append(Rejected(row, reason or ""))
@@ -205,13 +246,13 @@ class _Loader:
     def _is_read(self, resource: Resource) -> bool:
         kind, status = resource["resourceType"], resource.get("status")
         if kind not in _FLATTEN:
-            self.notes[f"resources of type {str(flat.text(kind))[:40]} are of no use here and were left out"] += 1
+            self.notes[f"resources of type {str(text(kind))[:40]} are of no use here and were left out"] += 1
             return False
         if status == "entered-in-error":
             self.used += 1
             self.notes[f"resources of type {kind} were entered in error and left out"] += 1
             return False
-        if kind == "Communication" and status in _NEVER_SENT:
+        if kind == "Communication" and status in _NEVER_SENT and not flat.is_unanswered(resource):
             self.used += 1
             self.notes["messages were never sent and left out"] += 1
             return False
@@ -228,9 +269,9 @@ class _Loader:
                 self.notes["plan items are completed, but nothing tells when; they count as open"] += 1
         if not made:
             self.notes[f"resources of type {kind} hold no activity and store nothing"] += 1
-        if kind not in ("CarePlan", "Communication", "Encounter"):
-            for token in flat.tokens(resource):
-                self._append("tokens", row, {"kind": kind, "token": token, "id": flat.text(resource.get("id"))})
+        if kind not in ("CarePlan", "Encounter", "PractitionerRole"):
+            for token in tokens(resource):
+                self._append("tokens", row, {"kind": kind, "token": token, "id": text(resource.get("id"))})
 
     def _append(self, name: str, row: int, values: Row) -> None:
         self._rows[name].append((row, values))
@@ -275,51 +316,3 @@ def _resolve(con: duckdb.DuckDBPyConnection) -> None:
                 WHERE {column} = found.given""",
                 [kind],
             )
-
-
-def _join_visits(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """Let an Encounter that belongs to an Appointment of the same patient tell that one's end."""
-    con.execute(
-        """CREATE OR REPLACE TEMP TABLE fhir_joined AS
-        SELECT e.appointment_id AS encounter_id, a.appointment_id, e.status, e.status_known_at
-        FROM fhir_visits e JOIN fhir_visits a
-          ON e.kind = 'Encounter' AND a.kind = 'Appointment' AND e.of_appointment = a.appointment_id
-         AND e.patient_id = a.patient_id"""
-    )
-    con.execute(
-        """UPDATE fhir_visits SET status = 'completed', status_known_at = greatest(j.status_known_at, booked_at)
-        FROM (SELECT appointment_id, min(status_known_at) AS status_known_at FROM fhir_joined
-              WHERE status = 'completed' GROUP BY 1) AS j
-        WHERE fhir_visits.appointment_id = j.appointment_id AND fhir_visits.status IN ('booked', 'arrived')"""
-    )
-    con.execute("DELETE FROM fhir_visits WHERE appointment_id IN (SELECT encounter_id FROM fhir_joined)")
-    joined = con.execute("SELECT count(DISTINCT encounter_id) FROM fhir_joined").fetchall()[0][0]
-    homeless = con.execute(
-        "SELECT count(*) FROM fhir_visits WHERE place_id IS NULL AND organization_id IS NULL"
-    ).fetchall()[0][0]
-    counts = {
-        "Encounters belong to an Appointment and complete it": joined,
-        "visits name no place; they count for the clinic 'main'": homeless,
-    }
-    return {what: count for what, count in counts.items() if count}
-
-
-def _first_states(con: duckdb.DuckDBPyConnection) -> None:
-    """Let sex and birth year be known from the first booking on; the rest from the resource's own time."""
-    con.execute(
-        """INSERT INTO fhir_patients BY NAME
-        SELECT p._row, p.patient_id, p.sex, p.birth_year, v.first_at AS known_from_at
-        FROM fhir_patients p JOIN (
-            SELECT patient_id, min(booked_at) AS first_at FROM fhir_visits WHERE booked_at IS NOT NULL GROUP BY 1
-        ) v USING (patient_id)
-        WHERE p.known_from_at IS NULL OR v.first_at < p.known_from_at"""
-    )
-
-
-def _add_organizations(con: duckdb.DuckDBPyConnection) -> None:
-    """Keep an Organization as a clinic where a visit names it and no Location."""
-    con.execute(
-        """INSERT INTO fhir_clinics SELECT * FROM fhir_organizations
-        WHERE clinic_id IN (SELECT organization_id FROM fhir_visits WHERE place_id IS NULL)
-          AND clinic_id NOT IN (SELECT clinic_id FROM fhir_clinics)"""
-    )

@@ -2,24 +2,38 @@
 
 A resource may lack anything and hold anything; what is not of the expected
 shape counts as absent, and the contract then says whether it can be absent.
-References come out as ids of their type, or as what `features.records.fhir`
-looks up once all resources are read: ``?system|value`` (an identifier) and
-``~id`` (a URN that does not tell its type).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-Resource = dict[str, Any]
-Row = dict[str, str | None]
+from features.records.fhir_elements import (
+    Resource,
+    Row,
+    at,
+    concept,
+    day_of,
+    each,
+    earlier,
+    first_match,
+    first_of,
+    human_name,
+    instant,
+    iso,
+    last_updated,
+    later,
+    reference,
+    telecom,
+    text,
+    text_or_iso,
+    words_of,
+)
 
 LATE_HOURS = 24  # the contract's late cancellation
-_DATE_TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$")
 _SEX = {"male": "male", "female": "female", "other": "other", "unknown": "unknown"}
 _APPOINTMENT = {
     "proposed": "booked",
@@ -42,202 +56,203 @@ _ENCOUNTER = {
 _CHANNELS = {"PHONE": "phone", "SMSWRIT": "sms", "EMAILWRIT": "email", "MAILWRIT": "letter", "HANDWRIT": "letter"}
 _DID_NOT_ATTEND = "281399006"  # SNOMED CT
 _MISSED = re.compile(r"no.?show|did not attend|not attended", re.IGNORECASE)
+_RESCHEDULED = re.compile(r"re-?schedul", re.IGNORECASE)
+_PURPOSES = {
+    "reminder": r"reminder",
+    "recall": r"recall",
+    "follow_up": r"follow[- _]?up",
+    "marketing": r"marketing|promotion",
+}
+# What is said of an unanswered message or of an answer: HL7's communication-not-done-reason and plain words.
+_OUTCOMES = {
+    "no_answer": r"no[- _]?answer|recipient-unavailable",
+    "opted_out": r"opt(ed)?[- _]?out|unsubscrib",
+    "declined": r"declin|refus|patient-objection|family-objection",
+    "confirmed": r"confirm",
+}
+# Words and codes (SNOMED CT, NUCC) of what somebody does.
+_ROLES = {
+    "hygienist": r"hygienist|26042002|124Q00000X",
+    "assistant": r"assistant|4162009|126800000X",
+    "dentist": r"dentist|orthodont|endodont|periodont|prosthodont|oral surg|dental surg|106289002|1223\w+X",
+    "nurse": r"nurs|106292003|163W\w+X",
+    "consultant": r"consultant",
+}
 _BY_PRACTICE = ("prov", "maint", "meds-inc")  # HL7's appointment-cancellation-reason: not the patient's doing
 
 
-def at(value: Any, *steps: str | int) -> Any:
-    """Follow `steps` into nested objects and lists; None where they do not lead anywhere."""
-    for step in steps:
-        if isinstance(step, str):
-            value = value.get(step) if isinstance(value, dict) else None
-        else:
-            value = value[step] if isinstance(value, list) and len(value) > step else None
-    return value
-
-
-def text(value: Any) -> str | None:
-    """A scalar as text without lone surrogates; nothing else is text."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return (value if value.isascii() else value.encode("utf-8", "replace").decode()).strip() or None
-    return str(value) if isinstance(value, (int, float)) else None
-
-
-def each(value: Any) -> list[Resource]:
-    """The objects in a list."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def instant(value: Any, zone: ZoneInfo, *, is_end: bool = False) -> datetime | None:
-    """A dateTime as a moment; a date is its first second, or its last one where `is_end`."""
-    given = text(value) or ""
-    try:
-        if _DATE_TIME.match(given):
-            return datetime.fromisoformat(given).astimezone(UTC)
-        if re.fullmatch(r"\d{4}-\d\d-\d\d", given):
-            day = datetime.strptime(given, "%Y-%m-%d").date()  # noqa: DTZ007  (the zone is added below)
-            return datetime.combine(day, time(23, 59, 59) if is_end else time(), tzinfo=zone).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return None
-
-
-def reference(resource: Resource, value: Any, kind: str) -> str | None:
-    """What a Reference points to, if that is a `kind`."""
-    target, declared = text(at(value, "reference")) or "", text(at(value, "type"))
-    if declared not in (None, kind):
-        return None
-    if target.startswith("#"):
-        inside = [one for one in each(resource.get("contained")) if one.get("id") == target[1:]]
-        if not inside or inside[0].get("resourceType") != kind:
-            return None
-        return _token(at(inside[0], "identifier", 0))
-    if "?identifier=" in target:
-        asked, _, token = target.partition("?identifier=")
-        return f"?{token}" if asked.rpartition("/")[2] == kind else None
-    if target.startswith(("urn:uuid:", "urn:oid:")):
-        return ("" if declared else "~") + target.split(":", 2)[2]
-    if target:
-        parts = target.split("/_history/")[0].rstrip("/").split("/")
-        return parts[-1] or None if len(parts) >= 2 and parts[-2] == kind else None
-    return _token(at(value, "identifier"))
-
-
-def tokens(resource: Resource) -> Iterator[str]:
-    """Under which other names this resource is referred to."""
-    yield f"~{text(resource.get('id'))}"
-    for identifier in each(resource.get("identifier")):
-        token = _token(identifier)
-        if token:
-            yield token
-
-
 def patient(resource: Resource, zone: ZoneInfo) -> Iterator[tuple[str, Row]]:
-    """Yield what is known about the person, and apart from it the name and phone."""
-    updated = _updated(resource, zone)
+    """Yield what is known about the person, apart from it the name and phone, and whom the number was merged into."""
+    updated = last_updated(resource, zone)
+    merged = list(_merges(resource))
     died = text(resource.get("deceasedDateTime"))
     departure = None
     if died or resource.get("deceasedBoolean") is True:
         departure = "deceased"
-    elif resource.get("active") is False:
+    elif resource.get("active") is False and not any(old == text(resource.get("id")) for old, _ in merged):
         departure = "inactive"
     born = text(resource.get("birthDate")) or ""
     yield (
         "patients",
         {
             "patient_id": text(resource.get("id")),
+            "organization_id": reference(resource, resource.get("managingOrganization"), "Organization"),
             "sex": _SEX.get(text(resource.get("gender")) or "", text(resource.get("gender"))),
             "birth_year": born[:4] or None,
             "departure": departure,
-            "departed_on": died[:10] if died and len(died) >= len("2000-01-01") else None,
-            "known_from_at": _iso(updated),
+            "departed_on": day_of(died),
+            "known_from_at": iso(updated),
         },
     )
     contact = {
-        "full_name": _human_name(resource),
-        "phone": _telecom(resource, ("phone", "sms")),
-        "email": _telecom(resource, ("email",)),
+        "full_name": human_name(resource),
+        "phone": telecom(resource, ("phone", "sms")),
+        "email": telecom(resource, ("email",)),
     }
     if any(contact.values()):
-        known: Row = {"patient_id": text(resource.get("id")), "known_from_at": _iso(updated)}
+        known: Row = {"patient_id": text(resource.get("id")), "known_from_at": iso(updated)}
         yield "contact_details", known | contact
+    for old, new in merged:
+        yield "merges", {"old_id": old, "new_id": new, "merged_at": iso(updated)}
+
+
+def _merges(resource: Resource) -> Iterator[tuple[str | None, str | None]]:
+    """Yield (number that goes, number that stays) of every link that says so."""
+    own = text(resource.get("id"))
+    for link in each(resource.get("link")):
+        other = reference(resource, link.get("other"), "Patient")
+        kind = text(link.get("type"))
+        if other and kind == "replaced-by":
+            yield own, other
+        elif other and kind == "replaces":
+            yield other, own
 
 
 def appointment(resource: Resource, zone: ZoneInfo) -> Iterator[tuple[str, Row]]:
     """Yield the booking; what it does not say of its times is bounded by what it does say."""
     start, end = instant(resource.get("start"), zone), instant(resource.get("end"), zone)
-    updated = _updated(resource, zone)
+    updated = last_updated(resource, zone)
     booked = instant(resource.get("created"), zone, is_end=True) or updated
     given = text(resource.get("status")) or ""
     status = _APPOINTMENT.get(given, given or None)
     if given == "cancelled":
         reason = text(at(resource, "cancelationReason", "coding", 0, "code")) or ""
         status = "cancelled_early" if reason.startswith(_BY_PRACTICE) else _cancelled(start, updated)
+        if _RESCHEDULED.search(words_of(resource, "cancelationReason")):
+            status = "rescheduled"
     minutes = text(resource.get("minutesDuration"))
     if not minutes and start and end and end > start:
         minutes = str(round((end - start) / timedelta(minutes=1)))
     actors = [one.get("actor") for one in each(resource.get("participant"))]
+    is_recall = at(resource, "appointmentType", "coding", 0, "code") == "CHECKUP"
     yield (
         "visits",
-        _visit(resource, start, _text_or_iso(start, resource.get("start")), _earlier(booked, start) or start)
+        _visit(resource, start, text_or_iso(start, resource.get("start")), earlier(booked, start) or start)
         | {
             "appointment_id": text(resource.get("id")),
-            "patient_id": _first_of(resource, actors, "Patient"),
-            "place_id": _first_of(resource, actors, "Location"),
-            "clinician_id": _first_of(resource, actors, "Practitioner"),
-            "service_line": _concept(resource, "serviceType", "serviceCategory", "specialty"),
+            "patient_id": first_of(resource, actors, "Patient"),
+            "place_id": first_of(resource, actors, "Location"),
+            "clinician_id": first_of(resource, actors, "Practitioner"),
+            "service_line": concept(resource, "serviceType", "serviceCategory", "specialty"),
+            "recall_type": concept(resource, "appointmentType") if is_recall else None,
             "status": status,
             "duration_minutes": minutes,
-            "status_known_at": _iso(_later(updated, _earlier(booked, start) or start)) if status != "booked" else None,
+            "status_known_at": iso(later(updated, earlier(booked, start) or start)) if status != "booked" else None,
         },
     )
 
 
 def encounter(resource: Resource, zone: ZoneInfo) -> Iterator[tuple[str, Row]]:
-    """Yield a visit that was not booked here: it is known from its start, its end from its end."""
+    """Yield a visit that was not booked here: known from its start, its end from its end, or as its history says.
+
+    One row, and one more of its arrival where ``statusHistory`` tells when that was.
+    """
     period = resource.get("period")
     start, end = instant(at(period, "start"), zone), instant(at(period, "end"), zone, is_end=True)
-    updated = _updated(resource, zone)
+    updated, since = last_updated(resource, zone), _status_history(resource, zone)
     given = text(resource.get("status")) or ""
     status = _ENCOUNTER.get(given, given or None)
+    recorded = since.get(given) or updated
     if given == "cancelled":
-        status = "no_show" if _is_missed(resource) else _cancelled(start, updated)
-    was_planned = given in ("planned", "cancelled")
-    booked = (_earlier(updated, start) if was_planned else None) or start
-    known = end if given == "finished" and end and start and end >= start else updated
+        status = "no_show" if _is_missed(resource) else _cancelled(start, recorded)
+    planned = since.get("planned") or (updated if given in ("planned", "cancelled") else None)
+    booked = (earlier(planned, start) if planned else None) or start
+    known = end if given == "finished" and end and start and end >= start else recorded
+    known = since.get(given) or known
+    if status == "arrived":
+        known = since.get("arrived") or known
     individuals = [one.get("individual") for one in each(resource.get("participant"))]
-    yield (
-        "visits",
-        _visit(resource, start, _text_or_iso(start, at(period, "start")), booked)
-        | {
-            "appointment_id": f"Encounter/{text(resource.get('id'))}",  # ids are unique within a type alone
-            "patient_id": reference(resource, resource.get("subject"), "Patient"),
-            "place_id": reference(resource, at(resource, "location", 0, "location"), "Location"),
-            "organization_id": reference(resource, resource.get("serviceProvider"), "Organization"),
-            "clinician_id": _first_of(resource, individuals, "Practitioner"),
-            "service_line": _concept(resource, "type", "serviceType"),
-            "status": status,
-            "status_known_at": _iso(_later(known, booked)) if status != "booked" else None,
-            "of_appointment": reference(resource, at(resource, "appointment", 0), "Appointment"),
-        },
-    )
+    row = _visit(resource, start, text_or_iso(start, at(period, "start")), booked) | {
+        "appointment_id": f"Encounter/{text(resource.get('id'))}",  # ids are unique within a type alone
+        "patient_id": reference(resource, resource.get("subject"), "Patient"),
+        "place_id": reference(resource, at(resource, "location", 0, "location"), "Location"),
+        "organization_id": reference(resource, resource.get("serviceProvider"), "Organization"),
+        "clinician_id": first_of(resource, individuals, "Practitioner"),
+        "service_line": concept(resource, "type", "serviceType"),
+        "status": status,
+        "status_known_at": iso(later(known, booked)) if status != "booked" else None,
+        "of_appointment": reference(resource, at(resource, "appointment", 0), "Appointment"),
+    }
+    arrived = later(since.get("arrived"), booked)
+    if arrived and status not in ("booked", "arrived"):
+        yield "visits", row | {"status": "arrived", "status_known_at": iso(arrived)}
+    yield "visits", row
+
+
+def _status_history(resource: Resource, zone: ZoneInfo) -> dict[str, datetime]:
+    """When each status, and ``arrived`` of all that mean it, was first reached."""
+    since: dict[str, datetime] = {}
+    for one in each(resource.get("statusHistory")):
+        given, moment = text(one.get("status")) or "", instant(at(one, "period", "start"), zone)
+        if moment is None:
+            continue
+        for name in {given, "arrived"} if _ENCOUNTER.get(given) == "arrived" else {given}:
+            since[name] = min(moment, since.get(name, moment))
+    return since
 
 
 def care_plan(resource: Resource, zone: ZoneInfo) -> Iterator[tuple[str, Row]]:
     """Yield one item per activity."""
     plan, state = text(resource.get("id")), resource.get("status")
-    updated = _updated(resource, zone)
-    ended = instant(at(resource, "period", "end"), zone, is_end=True)
+    updated = last_updated(resource, zone)
+    period = resource.get("period")
+    begun, ended = instant(at(period, "start"), zone, is_end=True), instant(at(period, "end"), zone, is_end=True)
     proposed = (
         instant(resource.get("created"), zone, is_end=True)
-        or _earlier(instant(at(resource, "period", "start"), zone), updated)
+        or earlier(instant(at(period, "start"), zone), updated)
         or updated
     )
+    # A plan in force is one that the patient agreed to; a draft or a proposal is not.
+    is_agreed = state not in ("draft", "unknown") and resource.get("intent") != "proposal" and begun is not None
+    accepted = later(earlier(begun, updated), proposed) if is_agreed else None
     for number, activity in enumerate(each(resource.get("activity")), start=1):
         detail = activity.get("detail")
         done = text(at(detail, "status"))
         if done == "entered-in-error":
             continue
         planned_end = instant(at(detail, "scheduledPeriod", "end"), zone, is_end=True)
-        booking = reference(resource, activity.get("reference"), "Appointment")
+        notes = [instant(note.get("time"), zone, is_end=True) for note in each(activity.get("progress"))]
+        changed = max(filter(None, notes), default=None) or updated
+        outcomes = each(activity.get("outcomeReference"))
+        booking = first_of(resource, [activity.get("reference"), *outcomes], "Appointment")
         is_dropped = done in ("cancelled", "stopped") or (state == "revoked" and done != "completed")
-        completed = updated or planned_end or (ended if state == "completed" else None)
+        completed = changed or planned_end or (ended if state == "completed" else None)
         yield (
             "plan_items",
             {
-                "plan_item_id": f"{plan}-{number}",
+                "plan_item_id": f"{plan}-{text(activity.get('id')) or number}",
                 "plan_id": plan,
                 "patient_id": reference(resource, resource.get("subject"), "Patient"),
                 "clinician_id": reference(resource, resource.get("author"), "Practitioner")
                 or reference(resource, at(detail, "performer", 0), "Practitioner"),
                 "appointment_id": booking,
-                "service_line": _concept({"code": [at(detail, "code")]}, "code"),
+                "service_line": concept({"code": [at(detail, "code")]}, "code"),
                 "procedure_code": text(at(detail, "code", "coding", 0, "code")),
-                "proposed_at": _iso(proposed),
-                "scheduled_at": _iso(_later(updated, proposed)) if booking or done == "scheduled" else None,
-                "completed_at": _iso(_later(completed, proposed)) if done == "completed" else None,
-                "declined_at": _iso(_later(updated or ended, proposed)) if is_dropped else None,
+                "proposed_at": iso(proposed),
+                "accepted_at": iso(accepted),
+                "scheduled_at": iso(later(changed, proposed)) if booking or done == "scheduled" else None,
+                "completed_at": iso(later(completed, proposed)) if done == "completed" else None,
+                "declined_at": iso(later(changed or ended, proposed)) if is_dropped else None,
                 "is_time_missing": "true" if done == "completed" and not completed else None,
             },
         )
@@ -247,10 +262,9 @@ def communication(resource: Resource, zone: ZoneInfo) -> Iterator[tuple[str, Row
     """Yield a message or call."""
     sender = reference(resource, resource.get("sender"), "Patient")
     receivers = each(resource.get("recipient"))
-    medium = text(at(resource, "medium", 0, "coding", 0, "code")) or _concept(resource, "medium")
-    about = " ".join(
-        filter(None, (_concept(resource, name) for name in ("category", "reasonCode"))),
-    ) + (_concept({"topic": [resource.get("topic")]}, "topic") or "")
+    medium = text(at(resource, "medium", 0, "coding", 0, "code")) or concept(resource, "medium")
+    about = " ".join(words_of(resource, name) for name in ("category", "reasonCode", "topic"))
+    said = " ".join(words_of(resource, name) for name in ("statusReason", "reasonCode", "topic"))
     sent = instant(resource.get("sent"), zone)
     channel = "wechat" if medium and re.search("wechat|微信", medium, re.IGNORECASE) else medium
     yield (
@@ -259,20 +273,49 @@ def communication(resource: Resource, zone: ZoneInfo) -> Iterator[tuple[str, Row
             "communication_id": text(resource.get("id")),
             "patient_id": sender
             or reference(resource, resource.get("subject"), "Patient")
-            or _first_of(resource, receivers, "Patient"),
-            "appointment_id": _first_of(resource, each(resource.get("about")), "Appointment"),
+            or first_of(resource, receivers, "Patient"),
+            "appointment_id": first_of(resource, each(resource.get("about")), "Appointment"),
             "direction": "in" if sender else "out",
             "channel": _CHANNELS.get(channel or "", channel),
-            "purpose": next((word for word in ("reminder", "recall") if word in about.lower()), "other"),
-            "sent_at": _text_or_iso(sent, resource.get("sent")),
-            "delivered_at": _iso(instant(resource.get("received"), zone)),
+            "purpose": first_match(_PURPOSES, about) or "other",
+            "outcome": first_match(_OUTCOMES, said),
+            "sent_at": text_or_iso(sent, resource.get("sent")),
+            "delivered_at": iso(instant(resource.get("received"), zone)),
+            "in_response_to": reference(resource, at(resource, "inResponseTo", 0), "Communication"),
         },
+    )
+
+
+def is_unanswered(resource: Resource) -> bool:
+    """Whether a message that was not completed was sent all the same: a call that nobody took."""
+    return bool(text(resource.get("sent"))) and (
+        first_match(_OUTCOMES, words_of(resource, "statusReason")) == "no_answer"
     )
 
 
 def practitioner(resource: Resource, zone: ZoneInfo) -> Iterator[tuple[str, Row]]:
     """Yield a clinician."""
-    yield "clinicians", {"clinician_id": text(resource.get("id")), "display_name": _human_name(resource)}
+    yield "clinicians", {"clinician_id": text(resource.get("id")), "display_name": human_name(resource)}
+
+
+def practitioner_role(resource: Resource, zone: ZoneInfo) -> Iterator[tuple[str, Row]]:
+    """Yield what a Practitioner does where, and from when until when."""
+    period, updated = resource.get("period"), last_updated(resource, zone)
+    end = instant(at(period, "end"), zone, is_end=True)
+    left = text(at(period, "end")) or (iso(updated) if resource.get("active") is False else None)
+    words = " ".join(words_of(resource, name) for name in ("code", "specialty"))
+    yield (
+        "roles",
+        {
+            "clinician_id": reference(resource, resource.get("practitioner"), "Practitioner"),
+            "place_id": first_of(resource, each(resource.get("location")), "Location"),
+            "organization_id": reference(resource, resource.get("organization"), "Organization"),
+            "role": first_match(_ROLES, words) or ("other" if words.strip() else None),
+            "works_from_on": day_of(text(at(period, "start"))),
+            "left_on": day_of(left),
+            "left_known_at": iso(updated) if updated and end and updated < end else None,
+        },
+    )
 
 
 def place(resource: Resource, zone: ZoneInfo) -> Iterator[tuple[str, Row]]:
@@ -283,6 +326,7 @@ def place(resource: Resource, zone: ZoneInfo) -> Iterator[tuple[str, Row]]:
         {
             "clinic_id": text(resource.get("id")),
             "clinic_name": text(resource.get("name")),
+            "organization_id": reference(resource, resource.get("managingOrganization"), "Organization"),
             "region": text(at(address[:1] if isinstance(address, list) else [address], 0, "city")),
         },
     )
@@ -292,7 +336,7 @@ def _visit(resource: Resource, start: datetime | None, starts_at: str | None, bo
     given = text(resource.get("start") or at(resource, "period", "start")) or ""
     return {
         "starts_at": starts_at,
-        "booked_at": _iso(booked),
+        "booked_at": iso(booked),
         "is_start_time_known": "true" if start and "T" in given else "false",
         "kind": text(resource.get("resourceType")),
     }
@@ -306,73 +350,9 @@ def _cancelled(start: datetime | None, updated: datetime | None) -> str:
 
 
 def _is_missed(resource: Resource) -> bool:
-    for concept in (*each(resource.get("type")), *each(resource.get("reasonCode"))):
-        words = [text(concept.get("text")), *(text(coding.get("display")) for coding in each(concept.get("coding")))]
-        codes = [coding.get("code") for coding in each(concept.get("coding"))]
+    for given in (*each(resource.get("type")), *each(resource.get("reasonCode"))):
+        words = [text(given.get("text")), *(text(coding.get("display")) for coding in each(given.get("coding")))]
+        codes = [coding.get("code") for coding in each(given.get("coding"))]
         if _DID_NOT_ATTEND in codes or any(word and _MISSED.search(word) for word in words):
             return True
     return False
-
-
-def _updated(resource: Resource, zone: ZoneInfo) -> datetime | None:
-    return instant(at(resource, "meta", "lastUpdated"), zone, is_end=True)
-
-
-def _token(identifier: Any) -> str | None:
-    value = text(at(identifier, "value"))
-    return f"?{text(at(identifier, 'system')) or ''}|{value}" if value else None
-
-
-def _first_of(resource: Resource, candidates: list[Any], kind: str) -> str | None:
-    """The first that surely is a `kind`; else all that may be, to be looked up."""
-    found = [one for one in (reference(resource, value, kind) for value in candidates) if one]
-    sure = [one for one in found if not one.startswith("~")]
-    return sure[0] if sure else " ".join(found) or None
-
-
-def _concept(resource: Resource, *names: str) -> str | None:
-    """The words of the first CodeableConcept there is."""
-    for name in names:
-        value = resource.get(name)
-        concept = at(value, 0) if isinstance(value, list) else value
-        coding = at(concept, "coding", 0)
-        found = text(at(concept, "text")) or text(at(coding, "display")) or text(at(coding, "code"))
-        if found:
-            return found
-    return None
-
-
-def _human_name(resource: Resource) -> str | None:
-    names = each(resource.get("name"))
-    order = {"official": 0, "usual": 1, None: 2}
-    for name in sorted(names, key=lambda one: order.get(text(one.get("use")), 3)):
-        given = name.get("given")
-        parts = [*(given if isinstance(given, list) else []), name.get("family")]
-        found = text(name.get("text")) or " ".join(filter(None, map(text, parts)))
-        if found:
-            return found
-    return None
-
-
-def _telecom(resource: Resource, systems: tuple[str, ...]) -> str | None:
-    lines = [one for one in each(resource.get("telecom")) if one.get("system") in systems and one.get("use") != "old"]
-    lines.sort(key=lambda one: one.get("use") != "mobile")
-    return next((found for one in lines if (found := text(one.get("value")))), None)
-
-
-def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
-    return min(one, other) if one and other else one or other
-
-
-def _later(one: datetime | None, other: datetime | None) -> datetime | None:
-    """The later of both; nothing without the first."""
-    return max(one, other) if one and other else one
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
-
-
-def _text_or_iso(moment: datetime | None, given: Any) -> str | None:
-    """What cannot be read stays as it is, so that the contract names it."""
-    return _iso(moment) or text(given)

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from features.errors import FileError
+from features.records.values import quoted
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
@@ -38,6 +39,7 @@ class RawTable:
     columns: tuple[str, ...]
     rows: int
     rejected: tuple[Rejected, ...]
+    notes: tuple[str, ...] = ()
 
 
 def detect_encoding(path: Path) -> str:
@@ -70,7 +72,7 @@ def detect_encoding(path: Path) -> str:
             )
     if _is_plain(path):
         return "utf-8"
-    broken, utf8_lines, other_lines = None, 0, 0
+    broken, utf8_lines, other_lines, is_mixed = None, 0, 0, False
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if b"\0" in line:
@@ -82,6 +84,7 @@ def detect_encoding(path: Path) -> str:
                 continue
             if _decodes(line, "utf-8"):
                 utf8_lines += 1
+                is_mixed = is_mixed or _is_surely_utf8(line)
             else:
                 broken = broken or number
                 other_lines += 1
@@ -92,10 +95,10 @@ def detect_encoding(path: Path) -> str:
                     )
     if broken is None:
         return "utf-8"
-    if utf8_lines > _MIXED_SHARE * (utf8_lines + other_lines):
+    if is_mixed or utf8_lines > _MIXED_SHARE * (utf8_lines + other_lines):
         raise FileError(
             f"{path.name} mixes encodings: {utf8_lines} lines are UTF-8, {other_lines} are not (first: line {broken}). "
-            "Export the file again in one encoding."
+            "Export the file again in one encoding, or name its encoding in the mapping (encoding = ...)."
         )
     return "gb18030"
 
@@ -155,17 +158,17 @@ def load_delimited(
     rows = con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
     if rows + len(rejected) == 0:
         raise FileError(f"{path.name} has a header but no rows; nothing to import.")
-    return RawTable(name, tuple(header), rows + len(rejected), rejected)
+    return RawTable(name, tuple(header), rows + len(rejected), rejected, guessed_note(path, encoding, codec))
 
 
 def _read(con: duckdb.DuckDBPyConnection, path: Path, name: str, header: Sequence[str], delimiter: str) -> None:
-    columns = ", ".join(f"{_text(column)}: 'VARCHAR'" for column in header)
+    columns = ", ".join(f"{quoted(column)}: 'VARCHAR'" for column in header)
     con.execute("DROP TABLE IF EXISTS reject_errors")
     con.execute("DROP TABLE IF EXISTS reject_scans")
     con.execute(
         f"""CREATE OR REPLACE TEMP TABLE {name} AS
         SELECT row_number() OVER () AS _row, * FROM read_csv(
-            {_text(glob.escape(str(path)))}, auto_detect=false, header=true, delim={_text(delimiter)}, quote='"',
+            {quoted(glob.escape(str(path)))}, auto_detect=false, header=true, delim={quoted(delimiter)}, quote='"',
             escape='"', columns={{{columns}}}, null_padding=false, store_rejects=true, rejects_limit=0)"""
     )
 
@@ -174,6 +177,22 @@ def _is_plain(path: Path) -> bool:
     """Whether a file is ASCII text throughout: most of the large ones are, and this is soon seen."""
     with path.open("rb") as stream:
         return all(block.isascii() and b"\0" not in block for block in iter(lambda: stream.read(1 << 20), b""))
+
+
+def _is_surely_utf8(line: bytes) -> bool:
+    """Pairs of GB18030 now and then pass for accented letters of UTF-8, hardly ever for a line of its Chinese ones."""
+    return all(character >= "\u0800" for character in line.decode("utf-8") if not character.isascii())
+
+
+def guessed_note(path: Path, encoding: str, codec: str) -> tuple[str, ...]:
+    """What the report says of an encoding that the bytes allow but do not prove."""
+    if encoding != "auto" or codec != "gb18030":
+        return ()
+    note = (
+        f"{path.name} was read as GB18030, which is a guess: other 8-bit encodings can pass for it. "
+        'If its names look wrong, set the encoding in the mapping, such as encoding = "cp1252".'
+    )
+    return (note,)
 
 
 def _decodes(line: bytes, codec: str) -> bool:
@@ -287,7 +306,3 @@ def _renumber(con: duckdb.DuckDBPyConnection, name: str, rejected: Sequence[Reje
         f"""UPDATE {name} SET _row = _row + (
             SELECT count(*) FROM (VALUES {good_before}) AS rejects(good_before) WHERE rejects.good_before < _row)"""
     )
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -102,7 +102,7 @@ def clean(store: RecordStore, keep: timedelta, at: datetime) -> Cleaned:
         outdated = [entry for entry in before[:-1] if entry.made.at < since]
         if outdated or versions != before[-1].versions:
             store.publish(versions, Made("clean", at), since)
-        removed = sum(_vacuum(store, path) for path in sorted(store.root.iterdir()) if (path / "_delta_log").is_dir())
+        removed = sum(vacuum(store, path) for path in sorted(store.root.iterdir()) if (path / "_delta_log").is_dir())
         return Cleaned(len(before) + 1 - len(store.entries()) if outdated else 0, compacted, removed)
 
 
@@ -118,7 +118,7 @@ def _compact(store: RecordStore, name: str, versions: dict[str, int]) -> int:
     return int(done["numFilesRemoved"]) if set(after.file_uris()) != before else 0
 
 
-def _vacuum(store: RecordStore, path: Path) -> int:
+def vacuum(store: RecordStore, path: Path) -> int:
     """Remove the files of a table that no state of the log refers to."""
     kept = sorted({entry.versions[path.name] for entry in store.entries() if path.name in entry.versions})
     store.roll_back(path.name, store.versions().get(path.name))

@@ -22,6 +22,7 @@ from features.duck import connect
 from features.errors import FileError, MappingError
 from features.records import derived, merging, staging
 from features.records.derived import MissingReference
+from features.records.erasure import ErasedPatients
 from features.records.files import RawTable
 from features.records.mapping import Mapping, TableMapping
 from features.records.sources import Loaded, load_system, locate, reader_for
@@ -42,6 +43,7 @@ from features.records.tables import TABLES
 # What DuckDB may keep in memory; it spills the rest. Delta's writer needs half a gigabyte beside it.
 MEMORY = "2000MB"
 SORTED_AT_ONCE = 5_000_000  # states
+LINKED = "fhir_merges"  # table of the patients that a FHIR export links
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ class ImportReport:
         return any(table.stored or table.changed for table in self.tables)
 
 
-def import_files(store: RecordStore, source: Path | str, mapping: Mapping, recorded_at: datetime) -> ImportReport:
+def import_files(
+    store: RecordStore, source: Path | str, mapping: Mapping, recorded_at: datetime, practice_zone: str = ""
+) -> ImportReport:
     """Import one export into the records.
 
     Parameters
@@ -105,6 +109,8 @@ def import_files(store: RecordStore, source: Path | str, mapping: Mapping, recor
     recorded_at : datetime
         The moment of the import (aware). A change that carries no time of its
         own counts as known from here on.
+    practice_zone : str
+        The practice's time zone; the report notes a mapping that says another.
 
     Returns
     -------
@@ -125,23 +131,19 @@ def import_files(store: RecordStore, source: Path | str, mapping: Mapping, recor
     ):
         con.execute(f"SET memory_limit = '{MEMORY}'")
         loaded = load_system(con, source, mapping) if mapping.is_iso else _loaded(con, mapping, paths, Path(folder))
-        rows = _stage(con, mapping, loaded)
-        notes = list(loaded.notes)
+        erased = ErasedPatients(store.root)
+        rows = _stage(con, mapping, loaded, erased)
+        notes = [*_other_zone(mapping, practice_zone), *loaded.notes]
         for entry in mapping.tables:
             notes += staging.unfold(con, entry, loaded.names[entry.file], recorded_at)
         store.attach(con, _needed(mapping), is_derived_shown=False)
-        reports, changes = _changes(con, mapping, recorded_at)
-        merges = _merges(con, mapping, source, Path(folder), recorded_at)
+        reports, changes = fresh_states(con, mapping, recorded_at)
+        merges = _merges(con, mapping, source, Path(folder), recorded_at, erased)
         if merges is not None:
             reports.append(merges)
             changes |= {MERGES: con.sql("SELECT * FROM fresh_merges")} if merges.stored else {}
-        tables = [entry.table for entry in mapping.tables]
-        missing = tuple(derived.missing_references(con, tables))
-        found = derived.derive(con, tables, "fresh_merges" if merges else None)
-        changes |= {DERIVED: found} if found is not None else {}
-        locate(con, loaded.parts)
-        quarantine = _quarantine(con, mapping.name, loaded.sources)
-        changes |= {QUARANTINE: quarantine} if quarantine is not None else {}
+        missing = tuple(derived.missing_references(con, [entry.table for entry in mapping.tables]))
+        changes |= _derived_and_set_aside(con, mapping, loaded, has_merges=merges is not None)
         if changes:
             counts = {report.table: (report.stored, report.changed) for report in reports}
             store.commit(changes, Made("import", recorded_at, tuple(loaded.sources), counts))
@@ -150,12 +152,36 @@ def import_files(store: RecordStore, source: Path | str, mapping: Mapping, recor
         )
 
 
+def _derived_and_set_aside(
+    con: duckdb.DuckDBPyConnection, mapping: Mapping, loaded: Loaded, *, has_merges: bool
+) -> dict[str, Rows]:
+    """What an import changes beside the tables it brings: derived things, and the quarantine."""
+    changes: dict[str, Rows] = {}
+    found = derived.derive(con, [entry.table for entry in mapping.tables], "fresh_merges" if has_merges else None)
+    if found is not None:
+        changes[DERIVED] = found
+    locate(con, loaded.parts)
+    quarantine = _quarantine(con, mapping.name, loaded.sources)
+    if quarantine is not None:
+        changes[QUARANTINE] = quarantine
+    return changes
+
+
 def _loaded(con: duckdb.DuckDBPyConnection, mapping: Mapping, paths: dict[str | None, Path], scratch: Path) -> Loaded:
     raws = {name: _load(con, mapping, name, path, index, scratch) for index, (name, path) in enumerate(paths.items())}
-    return Loaded(raws, {name: path.name for name, path in paths.items()})
+    notes = tuple(note for raw in raws.values() for note in raw.notes)
+    return Loaded(raws, {name: path.name for name, path in paths.items()}, notes=notes)
 
 
-def _stage(con: duckdb.DuckDBPyConnection, mapping: Mapping, loaded: Loaded) -> int:
+def _other_zone(mapping: Mapping, practice_zone: str) -> Iterator[str]:
+    if practice_zone and mapping.time_zone != practice_zone:
+        yield (
+            f"the mapping reads times as of {mapping.time_zone}, but the practice's time_zone is {practice_zone}; "
+            "if that is no purpose, correct one of the two and import again into an empty REVISIT_DATA."
+        )
+
+
+def _stage(con: duckdb.DuckDBPyConnection, mapping: Mapping, loaded: Loaded, erased: ErasedPatients) -> int:
     """Make ``staged_<table>`` of every table and ``broken``; say how many rows were read."""
     con.execute("SET preserve_insertion_order = false")  # rows are numbered by now
     staging.start(con)
@@ -165,6 +191,8 @@ def _stage(con: duckdb.DuckDBPyConnection, mapping: Mapping, loaded: Loaded) -> 
             if entry.file == name:
                 staging.stage(con, mapping, entry, raw.name, loaded.names[name])
         con.execute(f"DROP TABLE {raw.name}")
+    for entry in mapping.tables:
+        erased.leave_out(con, entry.table.name)
     return sum(raw.rows for raw in loaded.raws.values())
 
 
@@ -175,9 +203,10 @@ def _needed(mapping: Mapping) -> list[str]:
     return list(dict.fromkeys((QUARANTINE, DERIVED, *DERIVABLE, *(table.name for table in own), *referred)))
 
 
-def _changes(
+def fresh_states(
     con: duckdb.DuckDBPyConnection, mapping: Mapping, recorded_at: datetime
 ) -> tuple[list[TableReport], dict[str, Rows]]:
+    """Make ``fresh_<table>`` of every table; give the counts, and the rows to be added."""
     reports, changes = [], {}
     for entry in mapping.tables:
         reports.append(_compare(con, entry, recorded_at))
@@ -188,20 +217,29 @@ def _changes(
 
 
 def _merges(
-    con: duckdb.DuckDBPyConnection, mapping: Mapping, source: Path | str, scratch: Path, recorded_at: datetime
+    con: duckdb.DuckDBPyConnection,
+    mapping: Mapping,
+    source: Path | str,
+    scratch: Path,
+    recorded_at: datetime,
+    erased: ErasedPatients,
 ) -> TableReport | None:
     """Make ``fresh_merges`` out of the mapping's ``[merges]``, if it has any."""
     told = mapping.merges
     if told is None:
         return None
-    if told.file:
+    raw = LINKED if mapping.format == "fhir" and told.file == "merges" else "raw_merges"
+    if told.file and raw != LINKED:
         if isinstance(source, str):
             raise MappingError(f"mapping {mapping.name!r}: [merges] names a file, but the source is a database.")
         path = (source if source.is_dir() else source.parent) / told.file
         needed = sorted(filter(None, (told.old, told.new, told.merged_at)))
-        reader_for(path)(con, path, "raw_merges", mapping, needed, scratch)
+        reader_for(path)(con, path, raw, mapping, needed, scratch)
     moments = staging.moment_of(mapping, told.merged_at) if told.merged_at else "NULL"
-    merges = merging.merges_in(con, told, "raw_merges", moments, recorded_at)
+    merges = merging.merges_in(con, told, raw, moments, recorded_at)
+    if raw == LINKED and not merges:
+        return None
+    merges = [m for m in merges if m.old_id not in erased and m.new_id not in erased]
     fresh = merging.news(merging.stored_merges(con), merges)
     merging.put_merges(con, "fresh_merges", fresh, recorded_at)
     return TableReport(MERGES, stored=len(fresh), changed=0, unchanged=len(merges) - len(fresh))

@@ -116,8 +116,8 @@ def news(known: Sequence[Merge], told: Sequence[Merge]) -> list[Merge]:
     into = {merge.old_id: merge.new_id for merge in known}
     fresh = []
     for merge in told:
-        survivor = _end(into, merge.new_id)
-        if merge.old_id in into and _end(into, merge.old_id) == survivor:
+        survivor = end_of(into, merge.new_id)
+        if merge.old_id in into and end_of(into, merge.old_id) == survivor:
             continue
         if survivor == merge.old_id:
             raise StoreError(
@@ -126,7 +126,7 @@ def news(known: Sequence[Merge], told: Sequence[Merge]) -> list[Merge]:
             )
         if merge.old_id in into:
             raise StoreError(
-                f"patient {merge.old_id} is merged into {_end(into, merge.old_id)} already, and cannot be {survivor} "
+                f"patient {merge.old_id} is merged into {end_of(into, merge.old_id)} already, and cannot be {survivor} "
                 "too. Merge those two, or restore the state before the wrong merge (revisit history, revisit restore)."
             )
         into[merge.old_id] = merge.new_id
@@ -253,7 +253,8 @@ def attach_survivors(con: duckdb.DuckDBPyConnection) -> bool:
     return bool(found)
 
 
-def _end(into: Mapping[str, str], number: str) -> str:
+def end_of(into: Mapping[str, str], number: str) -> str:
+    """Follow merges (old number to new) from `number` to the one that stays."""
     while number in into:
         number = into[number]
     return number

@@ -8,7 +8,15 @@ from pathlib import Path
 import duckdb
 
 from features.errors import FileError
-from features.records.files import RawTable, Rejected, detect_encoding, must_be_a_file, must_differ, must_have
+from features.records.files import (
+    RawTable,
+    Rejected,
+    detect_encoding,
+    guessed_note,
+    must_be_a_file,
+    must_differ,
+    must_have,
+)
 from features.records.mapping import Mapping
 from features.records.text_table import fill_text_table
 
@@ -59,7 +67,9 @@ def load_plain(
         raise FileError(f"{path.name} cannot be read as {codec}. Set encoding in the mapping.") from None
     if rows + len(rejected) == 0:
         raise FileError(f"{path.name} has no rows after its header; nothing to import.")
-    return RawTable(name, tuple(header), rows + len(rejected), tuple(rejected))
+    return RawTable(
+        name, tuple(header), rows + len(rejected), tuple(rejected), guessed_note(path, mapping.encoding, codec)
+    )
 
 
 def _split(

@@ -45,8 +45,8 @@ def counts(con: duckdb.DuckDBPyConnection) -> tuple[Faults, ...]:
         With ``quarantine`` attached.
     """
     found = con.execute(
-        f"""SELECT reason, coalesce(table_name, ''), coalesce(column_name, ''), source, mapping,
-                   count(DISTINCT row_number) AS rows
+        f"""SELECT reason, coalesce(table_name, ''), coalesce(column_name, ''), source,
+                   coalesce(mapping, ''), count(DISTINCT row_number) AS rows
         FROM {QUARANTINE} GROUP BY ALL ORDER BY rows DESC, 1, 2, 3, 4, 5"""
     )
     return tuple(Faults(*row) for row in found.fetchall())
@@ -64,7 +64,7 @@ def quarantine_rows(store: RecordStore) -> Iterator[Fault]:
     with connect() as con:
         store.attach(con, [QUARANTINE])
         found = con.execute(
-            f"""SELECT mapping, source, row_number, coalesce(table_name, ''), coalesce(column_name, ''),
+            f"""SELECT coalesce(mapping, ''), source, row_number, coalesce(table_name, ''), coalesce(column_name, ''),
                        coalesce(value_class, ''), reason
             FROM {QUARANTINE} ORDER BY ALL"""
         )

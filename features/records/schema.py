@@ -40,6 +40,8 @@ class Column:
         Inclusive bounds.
     is_personal : bool
         Whether it names a person or tells what was said; never shown, never modelled.
+    is_list : bool
+        Whether semicolons separate the items of a list; stored without blanks around them.
     refers_to : str
         Table whose key this is, if any.
     """
@@ -52,6 +54,7 @@ class Column:
     minimum: float | None = None
     maximum: float | None = None
     is_personal: bool = False
+    is_list: bool = False
     refers_to: str = ""
 
 

@@ -113,6 +113,29 @@ def _url(source: str) -> URL:
 @contextmanager
 def _reading(url: URL) -> Iterator[Connection]:
     """Open the database for one read-only transaction that sees one state of it."""
+    with _opened(url) as connection:
+        _begin(connection, url.get_backend_name(), _place(url))
+        yield connection
+
+
+@contextmanager
+def connecting(source: str, kinds: tuple[str, ...]) -> Iterator[Connection]:
+    """Open a database of one of `kinds` (SQLAlchemy's names) to write to it; what is not committed is undone.
+
+    Raises
+    ------
+    FileError
+        If `source` names no such database, or it cannot be reached.
+    """
+    url = _url(source)
+    if url.get_backend_name() not in kinds:
+        raise FileError(f"expected a database of {' or '.join(kinds)}, came one of {url.get_backend_name()}.")
+    with _opened(url) as connection:
+        yield connection
+
+
+@contextmanager
+def _opened(url: URL) -> Iterator[Connection]:
     from sqlalchemy import create_engine, exc
     from sqlalchemy.pool import NullPool
 
@@ -132,7 +155,6 @@ def _reading(url: URL) -> Iterator[Connection]:
     except Exception as error:  # each driver has errors of its own
         raise FileError(f"the database {place} {_first(_CANNOT_CONNECT, error) or _unnamed(error)}.") from None
     try:
-        _begin(connection, kind, place)
         yield connection
     finally:
         connection.close()

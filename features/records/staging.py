@@ -87,11 +87,13 @@ def unfold(con: duckdb.DuckDBPyConnection, entry: TableMapping, source: str, rec
     """
     table = entry.table
     clocks = ", ".join(f"{clock} AS {name}" for name, clock in _clocks(table, recorded_at).items())
+    # Each of the many scans to come would look up its rows among the broken ones.
+    is_sound = f"_row NOT IN (SELECT row_number FROM broken WHERE source = {quoted(source)})"
+    (broken,) = con.execute("SELECT count(*) FROM broken WHERE source = ?", [source]).fetchall()[0]
     con.execute(
         f"""CREATE OR REPLACE TEMP VIEW sound_{table.name} AS
         SELECT {", ".join(("_row", *table.column_names))}, {clocks}
-        FROM staged_{table.name}
-        WHERE _row NOT IN (SELECT row_number FROM broken WHERE source = {quoted(source)})"""
+        FROM staged_{table.name} WHERE {is_sound if broken else "true"}"""
     )
     yield from _assumed_times(con, table)
     con.execute(
@@ -233,6 +235,8 @@ def _typed(mapping: Mapping, column: Column, text: str) -> str:
         return f"CAST({values.local_sql(mapping.date_formats, mapping.time_zone, text)} AS DATE)"
     if column.type == "id":
         return values.id_sql(text)
+    if column.is_list:
+        return values.list_sql(text)
     if column.type == "integer":
         return values.whole_sql(text)
     return f"TRY_CAST({text} AS {SQL_TYPES[column.type]})"

@@ -74,7 +74,7 @@ PATIENTS = Table(
         Column("sex", "text", "Sex as recorded.", values=("female", "male", "other", "unknown")),
         Column("source_channel", "text", "How the patient found the practice (referral, search, ...)."),
         Column("membership", "text", "Membership plan, if any."),
-        Column("tags", "text", "Tags, separated by semicolons."),
+        Column("tags", "text", "Tags, separated by semicolons.", is_list=True),
         Column(
             "departure",
             "text",

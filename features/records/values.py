@@ -63,7 +63,13 @@ def cents_sql(text: str) -> str:
 
 def id_sql(text: str) -> str:
     """SQL of an id: spreadsheets turn 1234 into 1234.0."""
-    return rf"regexp_replace({text}, '^(\d+)\.0+$', '\1')"
+    return rf"CASE WHEN contains({text}, '.') THEN regexp_replace({text}, '^(\d+)\.0+$', '\1') ELSE {text} END"
+
+
+def list_sql(text: str) -> str:
+    """SQL of a list whose items are separated by semicolons, Chinese ones too, without blanks or empty items."""
+    items = f"list_transform(string_split(translate({text}, '；', ';'), ';'), lambda item: trim(item))"
+    return f"nullif(array_to_string(list_filter({items}, lambda item: item <> ''), ';'), '')"
 
 
 def text_of(column: str) -> str:

@@ -8,13 +8,16 @@ or missed. Each step's probability is known, so those of the whole are exact.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import exp, log1p
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
 
 from features.simulator.rates import AttendanceRates
 
 ReminderState = Literal["none", "unanswered", "confirmed"]
+REMINDER_STATES: tuple[ReminderState, ...] = get_args(ReminderState)
+LATE_AT_MOST = 0.5  # probability of a late cancellation
 
 
 def logistic(value: float) -> float:
@@ -22,8 +25,7 @@ def logistic(value: float) -> float:
     return 1 / (1 + exp(-value))
 
 
-@dataclass(frozen=True)
-class Circumstances:
+class Circumstances(NamedTuple):
     """What the truth depends on, as of the booking.
 
     Attributes
@@ -63,8 +65,12 @@ def no_show_logit(rates: AttendanceRates, facts: Circumstances) -> float:
 
 def miss_chance(rates: AttendanceRates, logit: float, state: ReminderState) -> float:
     """Probability of a no-show, given the reminder and that the booking stands until its start."""
-    effects = {"none": 0.0, "unanswered": rates.unanswered, "confirmed": rates.confirmed}
-    return logistic(logit + effects[state])
+    return logistic(logit + reminder_effect(rates, state))
+
+
+def reminder_effect(rates: AttendanceRates, state: ReminderState) -> float:
+    """What a reminder adds to the logit of a no-show."""
+    return 0.0 if state == "none" else rates.confirmed if state == "confirmed" else rates.unanswered
 
 
 def early_exit_chance(rates: AttendanceRates, facts: Circumstances) -> float:
@@ -73,55 +79,80 @@ def early_exit_chance(rates: AttendanceRates, facts: Circumstances) -> float:
     return min(0.6, by_lead * exp(rates.early_exit_personal * facts.personal_effect))
 
 
-def late_exit_chance(rates: AttendanceRates, facts: Circumstances, state: ReminderState) -> float:
-    """Probability to cancel inside the last 24 hours."""
+def late_exit_weight(rates: AttendanceRates, facts: Circumstances) -> float:
+    """Chance to cancel inside the last 24 hours without a confirmation, before it is capped."""
     short = rates.late_exit_short if facts.lead_days < 1 else 1.0
-    confirmed = rates.late_exit_confirmed if state == "confirmed" else 1.0
-    personal = exp(rates.late_exit_personal * facts.personal_effect)
-    return min(0.5, rates.late_exit * short * confirmed * personal)
+    return rates.late_exit * short * exp(rates.late_exit_personal * facts.personal_effect)
 
 
-@dataclass(frozen=True)
-class Truth:
-    """True probabilities of one booking at one moment.
+def late_exit_chance(rates: AttendanceRates, weight: float, state: ReminderState) -> float:
+    """Probability to cancel inside the last 24 hours; `weight` is that of `late_exit_weight`."""
+    return min(LATE_AT_MOST, weight * (rates.late_exit_confirmed if state == "confirmed" else 1.0))
+
+
+class Truth(NamedTuple):
+    """True probabilities of bookings at one moment, one entry per booking.
 
     Attributes
     ----------
-    no_show : float
+    no_show : ndarray
         Missed without a word.
-    missed : float
+    missed : ndarray
         Missed without a word or cancelled inside the last 24 hours.
     """
 
-    no_show: float
-    missed: float
+    no_show: np.ndarray
+    missed: np.ndarray
 
 
-def truth_at_booking(rates: AttendanceRates, facts: Circumstances, states: Mapping[ReminderState, float]) -> Truth:
-    """Truth among bookings that are not given up early; `states` are probabilities that sum to 1."""
-    logit = no_show_logit(rates, facts)
-    no_show = missed = 0.0
+def truth_at_booking(
+    rates: AttendanceRates, logit: np.ndarray, weight: np.ndarray, states: Mapping[ReminderState, np.ndarray]
+) -> Truth:
+    """Truth among bookings that are not given up early.
+
+    Parameters
+    ----------
+    rates : AttendanceRates
+    logit, weight : ndarray, shape (bookings,)
+        Of `no_show_logit` and `late_exit_weight`.
+    states : mapping of str to ndarray
+        Probability of each reminder state; they sum to 1.
+    """
+    no_show, missed = np.zeros(len(logit)), np.zeros(len(logit))
     for state, share in states.items():
-        late = late_exit_chance(rates, facts, state)
-        no_show_here = (1 - late) * miss_chance(rates, logit, state)
-        no_show += share * no_show_here
-        missed += share * (late + no_show_here)
+        late, here = _ends(rates, logit, weight, state)
+        no_show += share * here
+        missed += share * (late + here)
     return Truth(no_show, missed)
 
 
 def truth_in_the_evening(
-    rates: AttendanceRates, facts: Circumstances, state: ReminderState, share_left: float
+    rates: AttendanceRates, logit: np.ndarray, weight: np.ndarray, states: np.ndarray, share_left: np.ndarray
 ) -> Truth:
     """Truth among bookings that still stand on the evening before.
 
     Parameters
     ----------
-    rates, facts, state
-        As above; the reminder's state is known by then.
-    share_left : float
+    rates, logit, weight
+        As above.
+    states : ndarray of str
+        The reminder's state, which is known by then.
+    share_left : ndarray
         Share of the late-cancellation window that lies after the evening.
     """
-    late = late_exit_chance(rates, facts, state)
-    standing = 1 - late + late * share_left
-    no_show = (1 - late) * miss_chance(rates, no_show_logit(rates, facts), state) / standing
-    return Truth(no_show, no_show + late * share_left / standing)
+    no_show, missed = np.zeros(len(logit)), np.zeros(len(logit))
+    for state in REMINDER_STATES:
+        late, here = _ends(rates, logit, weight, state)
+        standing = 1 - late + late * share_left
+        no_show = np.where(states == state, here / standing, no_show)
+        missed = np.where(states == state, (here + late * share_left) / standing, missed)
+    return Truth(no_show, missed)
+
+
+def _ends(
+    rates: AttendanceRates, logit: np.ndarray, weight: np.ndarray, state: ReminderState
+) -> tuple[np.ndarray, np.ndarray]:
+    """P(cancelled late) and P(neither cancelled late nor kept)."""
+    confirmed = rates.late_exit_confirmed if state == "confirmed" else 1.0
+    late = np.minimum(weight * confirmed, LATE_AT_MOST)
+    return late, (1 - late) / (1 + np.exp(-logit - reminder_effect(rates, state)))

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import heapify
 
 from features.simulator.attendance import (
     Circumstances,
     early_exit_chance,
     late_exit_chance,
+    late_exit_weight,
     miss_chance,
     no_show_logit,
-    truth_at_booking,
-    truth_in_the_evening,
 )
-from features.simulator.opening import DAY, OPENS, at_waking_minute, waking_minutes
+from features.simulator.opening import DAY, OPENS, WAKES, at_waking_minute, waking_minutes
 from features.simulator.placing import find_place
-from features.simulator.reminders import note_decline, plan_reminder, state_chances
+from features.simulator.reminders import note_decline, plan_reminder
 from features.simulator.staff import SERVICE_LINES
 from features.simulator.treatments import price_factor
-from features.simulator.world import Booking, Request, World
+from features.simulator.world import Booking, Person, Request, World
 
 End = Callable[[World, Booking, int], None]
 EARLY_MORNING_ENDS = 10 * 60
@@ -57,15 +57,12 @@ def book(world: World, request: Request, minute: int) -> Booking | None:
 
 
 def decide_fate(world: World, booking: Booking) -> None:
-    """Note the booking's truth, draw its reminder and its end, and put them on the agenda."""
+    """Note what the booking's truth follows from, draw its reminder and its end, and put them on the agenda."""
     rates = world.rates.attendance
     facts = _circumstances(world, booking)
     booking.logit = no_show_logit(rates, facts)
-    person = booking.request.person
-    states = state_chances(world.rates.contacts, booking.booked, booking.start, person)
-    booking.at_booking = truth_at_booking(rates, facts, states)
+    booking.late = late_exit_weight(rates, facts)
     plan_reminder(world, booking)
-    _note_evening_truth(world, booking, facts)
     minute, action = draw_end(world, booking, facts)
     world.agenda.at(minute, action, booking)
 
@@ -73,13 +70,16 @@ def decide_fate(world: World, booking: Booking) -> None:
 def draw_end(world: World, booking: Booking, facts: Circumstances) -> tuple[int, End]:
     """Draw when and how the booking ends, or begins as a visit."""
     rates, dice = world.rates.attendance, world.desk
-    early = _window(booking.booked + AFTER_BOOKING, booking.start - DAY)
-    if early[0] < early[1] and dice.happens(early_exit_chance(rates, facts)):
-        is_moved = dice.happens(rates.rescheduled_share)
-        return at_waking_minute(dice.between(*early)), move if is_moved else cancel_early
-    late = _late_window(booking)
-    if late[0] < late[1] and dice.happens(late_exit_chance(rates, facts, booking.reminder)):
-        return at_waking_minute(dice.between(*late)), cancel_late
+    if dice.happens(early_exit_chance(rates, facts)):
+        early = waking_minutes(booking.booked + AFTER_BOOKING), waking_minutes(booking.start - DAY)
+        if early[0] < early[1]:
+            is_moved = dice.happens(rates.rescheduled_share)
+            return at_waking_minute(dice.between(*early)), move if is_moved else cancel_early
+    if dice.happens(late_exit_chance(rates, booking.late, booking.reminder)):
+        since = max(booking.booked + AFTER_BOOKING, booking.start - DAY + 1)
+        late = waking_minutes(since), waking_minutes(booking.start - BEFORE_START)
+        if late[0] < late[1]:
+            return at_waking_minute(dice.between(*late)), cancel_late
     return booking.start, begin
 
 
@@ -95,6 +95,20 @@ def draw_again(world: World, booking: Booking, now: int) -> None:
     world.agenda.at(minute, action, booking)
 
 
+def call_off(world: World, person: Person, minute: int) -> None:
+    """Let the bookings of one who died or moved away be cancelled on the morning of `minute`'s day."""
+    heap = world.agenda.heap
+    held = [e for e in heap if e[2] in ENDS and e[3].request.person is person and e[3].status == "booked"]
+    if not held:
+        return
+    ends = {entry[1] for entry in held}
+    heap[:] = [entry for entry in heap if entry[1] not in ends]
+    heapify(heap)
+    morning = minute // DAY * DAY + WAKES
+    for _, _, _, booking in held:
+        world.agenda.at(morning, cancel_early if booking.start - DAY >= morning else cancel_late, booking)
+
+
 def _circumstances(world: World, booking: Booking) -> Circumstances:
     day, clock = divmod(booking.start, DAY)
     person = booking.request.person
@@ -106,29 +120,6 @@ def _circumstances(world: World, booking: Booking) -> Circumstances:
         is_monday=world.opening.weekdays[day] == 0,
         is_new=booking.is_new,
     )
-
-
-def _window(first: int, last: int) -> tuple[int, int]:
-    return waking_minutes(first), waking_minutes(last)
-
-
-def _late_window(booking: Booking) -> tuple[int, int]:
-    first = max(booking.booked + AFTER_BOOKING, booking.start - DAY + 1)
-    return _window(first, booking.start - BEFORE_START)
-
-
-def evening_before(world: World, booking: Booking) -> int:
-    """Minute of the evening-before decision."""
-    return (booking.start // DAY - 1) * DAY + world.rates.attendance.evening_hour * 60
-
-
-def _note_evening_truth(world: World, booking: Booking, facts: Circumstances) -> None:
-    evening = evening_before(world, booking)
-    if booking.booked >= evening:
-        return
-    first, last = _late_window(booking)
-    left = (last - max(first, waking_minutes(evening + 1))) / (last - first)
-    booking.in_the_evening = truth_in_the_evening(world.rates.attendance, facts, booking.reminder, left)
 
 
 def _end(world: World, booking: Booking, status: str, minute: int) -> None:
@@ -194,3 +185,7 @@ def complete(world: World, booking: Booking, minute: int) -> None:
         person.first_visit_ended = minute
     person.visits += 1
     _end(world, booking, "completed", minute)
+
+
+# How an open booking's entry on the agenda may end it.
+ENDS = (move, cancel_early, cancel_late, begin)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import log
+from typing import NamedTuple
 
 import numpy as np
 
 from features.simulator.demand import LEADS, WEEK, ask, come_into_care, recall_request
-from features.simulator.hazards import WINDOW_WEEKS, attends_by, response_chances, window_truth
+from features.simulator.hazards import WINDOW_WEEKS, attends_by, response_chances, stale_factor, window_truth
 from features.simulator.opening import DAY, at_waking_minute, waking_minutes
+from features.simulator.rates import ContactRates
 from features.simulator.reminders import channel_shares
 from features.simulator.world import Arm, Message, Person, World
 
@@ -20,20 +21,24 @@ FATIGUE_DAYS = 180
 KEPT = 0.82
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """The `count`-th message of a person's recall round."""
+class Turn(NamedTuple):
+    """The `nth` message, or draw of an arm, of a person's recall round."""
 
     person: Person
     round: int
-    count: int
+    nth: int
+    is_random: bool
 
 
 def watch_due_date(world: World, person: Person, due: int) -> None:
-    """Put the first message of a round on the agenda, if the desk gets round to it."""
-    rates = world.rates.contacts
-    if world.contacts.happens(rates.recall_share):
-        _plan(world, Turn(person, person.round, 1), due // DAY + rates.recall_after_days)
+    """Put the first turn of a round on the agenda, if the desk gets round to it."""
+    rates, dice = world.rates.contacts, world.contacts
+    if not dice.happens(rates.recall_share):
+        return
+    first, last = rates.randomised_weeks
+    is_random = dice.happens(rates.randomised_share)
+    wait = dice.between(7 * first, 7 * last) if is_random else rates.recall_after_days
+    _plan(world, Turn(person, person.round, 1, is_random), due // DAY + wait)
 
 
 def _plan(world: World, turn: Turn, day: int) -> None:
@@ -47,12 +52,20 @@ def take_turn(world: World, turn: Turn, minute: int) -> None:
     is_over = turn.round != person.round or person.is_rebooked or person.departure
     if is_over or not person.is_contact_allowed or not shares:
         return
-    if turn.count == 1 and world.contacts.happens(rates.randomised_share):
-        _draw_arm(world, turn, tuple(shares), minute)
-        return
-    send_recall(world, person, world.contacts.pick(shares), minute, "RECALL")
-    if turn.count < rates.recall_at_most:
-        _plan(world, Turn(person, turn.round, turn.count + 1), minute // DAY + rates.recall_every_days)
+    if turn.is_random:
+        _draw_arm(world, person, tuple(shares), minute)
+    else:
+        send_recall(world, person, world.contacts.pick(shares), minute, "RECALL")
+    wait, at_most = pace(rates, turn.is_random)
+    if turn.nth < at_most:
+        _plan(world, turn._replace(nth=turn.nth + 1), minute // DAY + wait)
+
+
+def pace(rates: ContactRates, is_random: bool) -> tuple[int, int]:
+    """Days between the turns of a round, and how many there are at most."""
+    if is_random:
+        return rates.redrawn_after_days, rates.drawn_at_most
+    return rates.recall_every_days, rates.recall_at_most
 
 
 def campaign_at(world: World, minute: int) -> str:
@@ -61,9 +74,9 @@ def campaign_at(world: World, minute: int) -> str:
     return f"TRIAL-{world.opening.years[day]}Q{(world.opening.months[day] + 2) // 3}"
 
 
-def _draw_arm(world: World, turn: Turn, channels: tuple[str, ...], minute: int) -> None:
-    """Draw one arm, all with the same odds; the usual policy goes on after the window."""
-    person, arms = turn.person, (HOLD_OUT, *channels)
+def _draw_arm(world: World, person: Person, channels: tuple[str, ...], minute: int) -> None:
+    """Draw one arm, all with the same odds."""
+    arms = (HOLD_OUT, *channels)
     arm = arms[world.contacts.between(0, len(arms))]
     campaign = campaign_at(world, minute)
     world.arms.append(
@@ -71,7 +84,6 @@ def _draw_arm(world: World, turn: Turn, channels: tuple[str, ...], minute: int) 
     )
     if arm != HOLD_OUT:
         send_recall(world, person, arm, minute, campaign)
-    _plan(world, Turn(person, turn.round, 2), minute // DAY + WINDOW_WEEKS * 7)
 
 
 def chances_now(world: World, person: Person, minute: int) -> dict[str, float]:
@@ -85,7 +97,9 @@ def chances_now(world: World, person: Person, minute: int) -> dict[str, float]:
     spread = world.rates.demand.adherence_sd
     z = -person.log_delay / spread if spread else 0.0
     age = world.opening.years[minute // DAY] - person.birth_year
-    return dict(response_chances(rates, z, age, recent, person.is_negative))
+    stale = stale_factor(rates, minute - int(world.panel.due[person.index]))
+    chances = response_chances(rates, z, age, recent, person.is_negative)
+    return {channel: chance * stale for channel, chance in chances.items()}
 
 
 def arm_truth(world: World, person: Person, channels: tuple[str, ...], minute: int) -> dict[str, tuple[float, float]]:
@@ -93,14 +107,11 @@ def arm_truth(world: World, person: Person, channels: tuple[str, ...], minute: i
 
     Recall bookings alone: toothache and treatment come on top in every arm.
     """
-    weeks = np.arange(WINDOW_WEEKS)
-    who = np.array([person.index])
-    alive = float(person.is_alive)
-    year = world.opening.years[minute // DAY]
-    starts = [minute // WEEK * WEEK + WEEK * (week + 1) for week in weeks.tolist()]
+    who, year = person.index, world.opening.years[minute // DAY]
+    starts = minute // WEEK * WEEK + WEEK * np.arange(1, WINDOW_WEEKS + 1)
     rates, panel = world.rates, world.panel
-    usual = np.array([panel.booking(rates, start, year, who)[0] for start in starts]) * alive
-    leaves = np.array([panel.leaving(rates, start, who)[0] for start in starts])
+    usual = panel.booking(rates, starts, year, who) * person.is_alive
+    leaves = panel.leaving(rates, starts, who)
     attends = attends_by(*LEADS["recall"], KEPT, WINDOW_WEEKS)
     chances = chances_now(world, person, minute)
     put_off = rates.contacts.annoyed if person.is_negative else 1.0

@@ -6,7 +6,7 @@ from math import exp
 
 import numpy as np
 
-from features.simulator.bookings import book
+from features.simulator.bookings import book, call_off
 from features.simulator.hazards import WEEKS_PER_YEAR
 from features.simulator.opening import DAY
 from features.simulator.treatments import after_step, drop_rest, propose
@@ -81,6 +81,7 @@ def _some_minute(world: World, minute: int) -> int:
 def _depart(world: World, person: Person, minute: int, why: str) -> None:
     leave(world, person, minute)
     person.departed, person.departure = minute, why
+    call_off(world, person, minute)
 
 
 def _lead(world: World, purpose: str) -> float:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from features.simulator.attendance import Truth
-from features.simulator.bookings import evening_before
 from features.simulator.names import draw_names, draw_phones
 from features.simulator.one_clinic import Site
 from features.simulator.opening import DAY
@@ -151,41 +149,3 @@ def communications_frame(messages: Sequence[Message], bookings: Sequence[Booking
             "outcome": [message.outcome for message in messages],
         }
     )
-
-
-def bookings_truth_frame(world: World, bookings: Sequence[Booking], site: Site) -> pd.DataFrame:
-    """One row per booking: what only the simulator knows.
-
-    ``*_at_booking`` hold among bookings that are not given up 24 hours ahead
-    or more; ``*_evening_before`` hold among those that still stood at the
-    evening-before hour, and are empty for others and for evenings to come.
-    ``missed`` counts late cancellations with the no-shows.
-    """
-    evenings = [_evening_truth(world, booking, site) for booking in bookings]
-    frame = pd.DataFrame(
-        {
-            "appointment_id": site.ids("A", range(len(bookings))),
-            "no_show_probability_at_booking": [
-                booking.at_booking.no_show for booking in bookings if booking.at_booking
-            ],
-            "no_show_probability_evening_before": [truth.no_show if truth else None for truth in evenings],
-            "missed_probability_at_booking": [booking.at_booking.missed for booking in bookings if booking.at_booking],
-            "missed_probability_evening_before": [truth.missed if truth else None for truth in evenings],
-            "personal_effect": [booking.request.person.personal_effect for booking in bookings],
-            "no_show_logit": [booking.logit for booking in bookings],
-            "reminder_state": [
-                booking.reminder if truth else "" for booking, truth in zip(bookings, evenings, strict=True)
-            ],
-            "is_new_patient": [booking.is_new for booking in bookings],
-        }
-    )
-    numbers = frame.columns[1:7]
-    frame[numbers] = frame[numbers].astype(float)
-    return frame
-
-
-def _evening_truth(world: World, booking: Booking, site: Site) -> Truth | None:
-    evening = evening_before(world, booking)
-    is_past = evening <= site.span.now
-    still_stood = booking.known is None or booking.known > evening
-    return booking.in_the_evening if is_past and still_stood else None

@@ -33,14 +33,13 @@ def plan_items_frame(world: World, bookings: Sequence[Booking], site: Site) -> p
     items = [item for item in world.items if item.proposed >= site.span.window]
     position = positions_of(bookings)
     last = [item.booking for item in items]
-    clinician = ["" if booking is None else booking.clinician.name for booking in last]
     return pd.DataFrame(
         {
             "plan_item_id": site.ids("I", range(len(items))),
             "plan_id": site.ids("T", [item.plan - 1 for item in items]),
             "patient_id": site.ids("P", [item.person.index for item in items], 6),
             "clinic_id": site.tag,
-            "clinician_id": clinician,
+            "clinician_id": [item.proposed_by for item in items],
             "appointment_id": site.ids("A", [position.get(b.number, -1) if b else -1 for b in last]),
             "service_line": [item.line for item in items],
             "procedure_code": [CODES[item.line] for item in items],

@@ -150,12 +150,12 @@ def supplies_frame(appointments: pd.DataFrame, site: Site, rng: np.random.Genera
 def ledger_frame(payments: pd.DataFrame, site: Site, rng: np.random.Generator) -> pd.DataFrame:
     """Revenue and costs of every whole month that is closed by now."""
     charges = payments[payments["kind"] == "charge"]
-    local = charges["paid_at"].dt.tz_convert(site.plan.time_zone)
-    revenue = charges.groupby(local.dt.strftime("%Y-%m-01"))["amount_cents"].sum()
+    local = charges["paid_at"].dt.tz_convert(site.plan.time_zone).dt.tz_localize(None)
+    revenue = charges.groupby(local.to_numpy().astype("datetime64[M]"))["amount_cents"].sum()
     now = site.plan.local_now.date()
     closed = {}
-    for text, sum_cents in revenue.items():
-        month = date.fromisoformat(str(text))
+    for start, sum_cents in zip(pd.DatetimeIndex(revenue.index).date, revenue, strict=True):
+        month: date = start
         following = (month + timedelta(days=32)).replace(day=5)
         if following <= now and month >= site.plan.window_start.date():
             closed[month] = (int(sum_cents), following)

@@ -16,6 +16,7 @@ from features.simulator.rates import ContactRates, DemandRates
 WEEKS_PER_YEAR = 365.25 / 7
 # Nobody is surer than this to do something in a given week.
 SUREST = 0.9
+WEEK = 7 * 1440  # minutes
 WINDOW_WEEKS = 8  # a recall's effect is judged after this long
 
 
@@ -46,6 +47,11 @@ def booking_chance(rates: DemandRates, weeks_since_due: np.ndarray, rate: np.nda
     return chance
 
 
+def stay_factor(rates: DemandRates, is_referred: np.ndarray, is_member: np.ndarray) -> np.ndarray:
+    """Personal factor on both lapse processes; what it depends on stands in the patients table."""
+    return np.where(is_referred, rates.referred_factor, 1.0) * np.where(is_member, rates.member_factor, 1.0)
+
+
 def lapse_chance(per_year: float, factor: np.ndarray) -> np.ndarray:
     """Chance to leave for good this week."""
     chance: np.ndarray = np.minimum(1 - np.exp(-per_year / WEEKS_PER_YEAR * factor), SUREST)
@@ -53,7 +59,7 @@ def lapse_chance(per_year: float, factor: np.ndarray) -> np.ndarray:
 
 
 def response_chances(rates: ContactRates, z: float, age: int, recent: int, is_negative: bool) -> Mapping[str, float]:
-    """Chance that a recall message makes a person in care book, by channel.
+    """Chance that a recall message on the due date makes a person in care book, by channel.
 
     Parameters
     ----------
@@ -72,7 +78,7 @@ def response_chances(rates: ContactRates, z: float, age: int, recent: int, is_ne
     # Both are scaled to a mean of about 1 over standard normal z.
     by_kind = {
         "high_risk_gains": float(np.exp(-0.6 * z - 0.18)),
-        "middle_gains": 0.15 + 1.65 * float(np.exp(-(z**2) / 0.72)),
+        "middle_gains": 0.15 + 1.20 * float(np.exp(-(z**2) / 2)),
         "equal": 1.0,
     }
     gain = by_kind[rates.who_gains] * rates.fatigue**recent
@@ -83,6 +89,11 @@ def response_chances(rates: ContactRates, z: float, age: int, recent: int, is_ne
         "phone": 1 + 0.3 * old - 0.3 * young,
     }
     return {channel: min(base * gain * tilt[channel], 0.6) for channel, base in rates.recall_books.items()}
+
+
+def stale_factor(rates: ContactRates, minutes_past_due: int) -> float:
+    """Factor on the response to a message so long past due."""
+    return float(rates.stale ** (max(minutes_past_due, 0) / WEEK))
 
 
 def window_truth(

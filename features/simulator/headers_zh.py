@@ -43,6 +43,7 @@ arm_id 分组编号|arm 分组|propensity 概率|assigned_at 分组时间|closur
 closed_on 停诊日期|capacity_id 椅位编号|weekday 星期|chairs 椅位数|chair_hours 椅位小时|valid_from_on 生效日期
 chart_note_id 病历编号|review_state 病历状态|visited_at 就诊时间|reviewed_at 质控时间|supply_id 物品编号
 supply_name 物品|unit 单位|unit_cost_cents 单价分|stock_quantity 库存数量|reorder_quantity 预警值
+cancellation_reason 取消原因
 counted_at 盘点时间|supply_use_id 用量编号|quantity 数量|ledger_id 账目编号|account 科目|month_on 月份
 """
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
+from itertools import accumulate
 
 import chinese_calendar
 
@@ -59,6 +61,11 @@ class Opening:
     weekdays: tuple[int, ...]
     years: tuple[int, ...]
     months: tuple[int, ...] = ()
+
+    @cached_property
+    def liked(self) -> tuple[float, ...]:
+        """Sum of the weights of all days before each day."""
+        return (0.0, *accumulate(self.weights))
 
     def closed_within(self, day: int, days: int) -> bool:
         """Whether any of the `days` days from `day` on is closed."""

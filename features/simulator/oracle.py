@@ -1,4 +1,4 @@
-"""The best that anyone could do, knowing everything or only the history.
+"""No-show: the best that anyone could do, knowing everything or only the history.
 
 The full-latent oracle reads the truth. The posterior knows the model and its
 rates but, of a patient, only what the practice saw: the personal effect is
@@ -7,12 +7,10 @@ integrated out over a grid, given the outcomes that were known by then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
-from features.simulator.rates import AttendanceRates, BaseRates
+from features.simulator.rates import AttendanceRates
 
 NODES = 40
 
@@ -120,86 +118,3 @@ def no_show_oracles(appointments: pd.DataFrame, truth: pd.DataFrame, rates: Atte
             "posterior": posterior,
         }
     )
-
-
-@dataclass
-class CareFilter:
-    """Posterior of "still in care" and of the personal rate, week by week, for many patients.
-
-    A forward filter over (in care or not) x a grid of personal log rates.
-    What it sees of a week: whether a recall visit was booked unasked; a message
-    that made the patient book counts as the patient being in care.
-
-    Attributes
-    ----------
-    rates : BaseRates
-        Those of the model.
-    effect : ndarray, shape (grid,)
-        Personal log rates.
-    weight : ndarray, shape (patients, 2, grid)
-        Posterior; second axis: gone, in care.
-    """
-
-    rates: BaseRates
-    effect: np.ndarray
-    weight: np.ndarray
-
-    @classmethod
-    def begin(cls, rates: BaseRates, patients: int, nodes: int = 25) -> CareFilter:
-        """Everybody in care, rates as in the population."""
-        effect, weight = normal_grid(rates.demand.adherence_sd, nodes)
-        start = np.zeros((patients, 2, nodes))
-        start[:, 1] = weight
-        return cls(rates, effect, start)
-
-    def week(self, chances: np.ndarray, leaves: np.ndarray, can_book: np.ndarray, booked: np.ndarray) -> None:
-        """Take one week: leaving first, then booking, as the simulator does.
-
-        Parameters
-        ----------
-        chances : ndarray, shape (patients, grid)
-            Chance to book unasked at each rate.
-        leaves : ndarray, shape (patients,)
-            Chance to leave.
-        can_book, booked : ndarray of bool, shape (patients,)
-            Whether a booking was possible at all, and whether it was made.
-        """
-        stay = self.weight[:, 1] * (1 - leaves)[:, None]
-        self.weight[:, 0] += self.weight[:, 1] - stay
-        here = np.where(booked[:, None], chances, 1 - chances)
-        self.weight[:, 1] = np.where(can_book[:, None], stay * here, stay)
-        self.weight[:, 0] *= ~(can_book & booked)[:, None]
-        self._normalise()
-
-    def leave_after_visit(self, visited: np.ndarray, chance: np.ndarray) -> None:
-        """Take the second lapse process: a visit shows that the patient was in care, then some leave."""
-        self.weight[visited, 0] = 0.0
-        self._normalise()
-        gone = self.weight[:, 1] * (chance * visited)[:, None]
-        self.weight[:, 0] += gone
-        self.weight[:, 1] -= gone
-
-    def in_care(self) -> np.ndarray:
-        """P(still in care)."""
-        found: np.ndarray = self.weight[:, 1].sum(axis=1)
-        return found
-
-    def books_within(self, chances: np.ndarray, leaves: np.ndarray) -> np.ndarray:
-        """P(a recall visit is booked unasked within the weeks ahead).
-
-        Parameters
-        ----------
-        chances : ndarray, shape (weeks, patients, grid)
-        leaves : ndarray, shape (weeks, patients)
-        """
-        open_ = self.weight[:, 1].copy()
-        booked = np.zeros(len(open_))
-        for chance, leave in zip(chances, leaves, strict=True):
-            open_ *= (1 - leave)[:, None]
-            booked += (open_ * chance).sum(axis=1)
-            open_ *= 1 - chance
-        return booked
-
-    def _normalise(self) -> None:
-        total = self.weight.sum(axis=(1, 2), keepdims=True)
-        self.weight /= np.where(total > 0, total, 1.0)

@@ -13,6 +13,8 @@ from features.simulator.rates import BaseRates, DemandRates
 
 WEEK = 7 * DAY
 NEVER = 2**62
+Minutes = int | np.ndarray
+Who = int | slice
 
 
 @dataclass
@@ -46,8 +48,8 @@ class Panel:
     season: dict[str, np.ndarray] = field(default_factory=dict)
     shock: int = NEVER
 
-    def booking(self, rates: BaseRates, minute: int, year: int, who: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Chance to book unasked this week."""
+    def booking(self, rates: BaseRates, minute: Minutes, year: int, who: Who = slice(None)) -> np.ndarray:
+        """Chance to book unasked in the week of `minute`; several weeks may be asked for one person."""
         week = minute // WEEK
         weeks_since_due = (minute - self.due[who]) // WEEK
         is_child = year - self.birth_year[who] < 18
@@ -55,12 +57,13 @@ class Panel:
         factor = np.where(self.annoyed_until[who] > minute, factor * rates.contacts.annoyed, factor)
         return booking_chance(rates.demand, weeks_since_due, self.rate[who], factor)
 
-    def leaving(self, rates: BaseRates, minute: int, who: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Chance to leave for good this week, moves and deaths apart."""
+    def leaving(self, rates: BaseRates, minute: Minutes, who: Who = slice(None)) -> np.ndarray:
+        """Chance to leave for good in the week of `minute`, moves and deaths apart."""
         events = rates.events
         factor = np.where(self.leaves_until[who] > minute, self.stays[who] * events.departure_factor, self.stays[who])
-        if self.shock <= minute < self.shock + events.price_weeks * WEEK:
-            factor = factor * (1 + events.price_factor * self.price[who])
+        is_shocked = (self.shock <= minute) & (minute < self.shock + events.price_weeks * WEEK)
+        if np.any(is_shocked):
+            factor = factor * (1 + events.price_factor * self.price[who] * is_shocked)
         return lapse_chance(rates.demand.lapse_per_year, factor)
 
     def departing(self, rates: DemandRates, year: int) -> tuple[np.ndarray, np.ndarray]:
@@ -73,10 +76,9 @@ class Panel:
 def panel_of(people: People, rates: BaseRates, opening: Opening) -> Panel:
     """Panel before anyone has entered."""
     size = len(people.joined)
-    is_referred = np.array(people.source) == "referral"
     return Panel(
         rate=np.exp(-people.log_delay),
-        stays=np.where(is_referred, rates.demand.referred_factor, 1.0),
+        stays=people.stays,
         price=people.price_sensitivity,
         birth_year=people.birth_year,
         in_care=np.zeros(size, bool),
@@ -96,7 +98,7 @@ def seasons(rates: DemandRates, opening: Opening) -> dict[str, np.ndarray]:
         month = opening.months[min(week * 7 + 3, len(opening.is_open) - 1)]
         ahead = opening.closed_within(week * 7, 21)
         behind = opening.closed_within(week * 7 - 14, 14)
-        everyone = rates.december if month == 12 else 1.0
+        everyone = (rates.december if month == 12 else 1.0) * (rates.year_end if month in (11, 12) else 1.0)
         if ahead and not behind:
             everyone *= rates.before_festival
         elif behind and days:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features.simulator.hazards import stay_factor
 from features.simulator.opening import CLOSES, DAY, OPENS, Opening
 from features.simulator.plan import PracticePlan
 from features.simulator.rates import BaseRates
@@ -42,6 +43,8 @@ class People:
     household_size : ndarray of int
         People of the household who are patients.
     is_female, is_contact_allowed : ndarray of bool
+    stays : ndarray of float
+        Personal factor on leaving.
     source, membership, tags : list of str
         Empty text where nothing is recorded.
     personal_effect : ndarray of float
@@ -68,6 +71,7 @@ class People:
     interval_months: np.ndarray
     is_female: np.ndarray
     is_contact_allowed: np.ndarray
+    stays: np.ndarray
     source: list[str]
     membership: list[str]
     tags: list[str]
@@ -115,6 +119,7 @@ def draw_people(
     years = years + np.minimum(joined // (365 * DAY), 0)
     household_size = np.bincount(household)[household]
     price = rng.gamma(1.0, 0.5, size)
+    membership = _memberships(household_size, rng)
     return People(
         joined=joined,
         birth_year=years - age,
@@ -125,8 +130,9 @@ def draw_people(
         interval_months=_intervals(rates, size, rng),
         is_female=rng.random(size) < 0.56,
         is_contact_allowed=rng.random(size) < rates.demand.contact_allowed,
+        stays=stay_factor(rates.demand, np.array(source) == "referral", np.array(membership) != ""),
         source=source,
-        membership=_memberships(household_size, rng),
+        membership=membership,
         tags=_tags(effect, age, price, rng),
         personal_effect=effect,
         log_delay=_log_delays(rates, household, rng),

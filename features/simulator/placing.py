@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 
 from features.simulator.opening import DAY, OPENS, SLOT, SLOTS
 from features.simulator.staff import SERVICE_LINES, Clinician
@@ -15,13 +15,12 @@ PATIENCE = 21
 # Minutes that even an emergency needs to come in.
 WAY = 45
 
-# How much patients like each half hour from 09:00 to 19:30: after work on weekdays, mornings when free.
-WEEKDAY_WISHES = (2, 3, 5, 5, 5, 4, 3, 2, 2, 3, 4, 4, 4, 5, 6, 6, 6, 6, 6, 5, 4, 2)
-FREE_DAY_WISHES = (3, 5, 7, 7, 7, 6, 5, 3, 3, 4, 5, 6, 6, 6, 6, 5, 5, 4, 4, 3, 2, 1)
+# How much patients like each half hour from 09:00 to 19:30, summed up: after work on weekdays, mornings when free.
+WEEKDAY_WISHES = (0, *accumulate((2, 3, 5, 5, 5, 4, 3, 2, 2, 3, 4, 4, 4, 5, 6, 6, 6, 6, 6, 5, 4, 2)))
+FREE_DAY_WISHES = (0, *accumulate((3, 5, 7, 7, 7, 6, 5, 3, 3, 4, 5, 6, 6, 6, 6, 5, 5, 4, 4, 3, 2, 1)))
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Room that is free: who, when, and how many half hours."""
 
     clinician: Clinician
@@ -47,20 +46,29 @@ def find_place(world: World, request: Request, minute: int) -> Place | None:
     minute : int
         When it is asked for.
     """
-    today = minute // DAY
-    wished = _wished_day(world, request, today) if request.day is None else request.day
-    length = SERVICE_LINES[request.line][0]
-    for day in range(wished, wished + PATIENCE):
-        if not world.opening.is_open[day]:
-            continue
-        earliest = _earliest_slot(minute, day)
-        wish = _wished_slot(world.desk, world.opening.weights[day], request, earliest)
-        for clinician in _in_order_of_preference(world, request):
-            if not clinician.works(day, world.opening.weekdays[day]):
-                continue
-            slot = world.diary.find(clinician.number, day, wish, length, earliest)
-            if slot is not None:
-                return Place(clinician, day, slot, length)
+    day = _wished_day(world, request, minute // DAY) if request.day is None else request.day
+    for _ in range(PATIENCE):
+        if world.opening.is_open[day]:
+            place = _place_on(world, request, day, minute)
+            if place is not None:
+                return place
+        day += 1
+    return None
+
+
+def _place_on(world: World, request: Request, day: int, minute: int) -> Place | None:
+    """First clinician, the favourite before the others, who has room on the day."""
+    earliest = _earliest_slot(minute, day)
+    wish = _wished_slot(world.desk, world.opening.weights[day], request, earliest)
+    length, weekday = SERVICE_LINES[request.line][0], world.opening.weekdays[day]
+    posts = world.staff[request.line]
+    first = request.person.favourite
+    for turn in range(len(posts)):
+        for clinician in posts[(first + turn) % len(posts)]:
+            if clinician.works(day, weekday):
+                slot = world.diary.find(clinician.number, day, wish, length, earliest)
+                if slot is not None:
+                    return Place(clinician, day, slot, length)
     return None
 
 
@@ -70,11 +78,11 @@ def _wished_day(world: World, request: Request, today: int) -> int:
     if lead <= 1:
         return today + lead
     spread = min(3, lead - 1)
-    days = range(today + lead - spread, today + lead + spread + 1)
-    weights = [world.opening.weights[day] for day in days]
-    if not any(weights):
-        return world.opening.next_open_day(days[0])
-    return int(world.desk.choose(days, weights))
+    first, last = today + lead - spread, today + lead + spread + 1
+    liked = world.opening.liked
+    if liked[last] == liked[first]:
+        return world.opening.next_open_day(first)
+    return world.desk.place(liked, first, last)
 
 
 def _earliest_slot(minute: int, day: int) -> int:
@@ -86,11 +94,4 @@ def _wished_slot(desk: Stream, weight: float, request: Request, earliest: int) -
     if request.purpose == "emergency":
         return earliest
     # Days that are liked more than any weekday are weekends and holidays.
-    wishes = FREE_DAY_WISHES if weight > 1 else WEEKDAY_WISHES
-    return int(desk.choose(range(SLOTS), wishes))
-
-
-def _in_order_of_preference(world: World, request: Request) -> Sequence[Clinician]:
-    posts = world.staff[request.line]
-    first = request.person.favourite % len(posts)
-    return [who for held in (*posts[first:], *posts[:first]) for who in held]
+    return desk.place(FREE_DAY_WISHES if weight > 1 else WEEKDAY_WISHES, 0, SLOTS)

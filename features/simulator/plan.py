@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
-from features.errors import SettingsError
+from features.errors import NotBuiltError, SettingsError
 
 Language = Literal["en", "zh"]
-Preset = Literal["default", "null", "no_heterogeneity", "dirty", "chain"]
+Preset = Literal["default", "null", "no_heterogeneity", "insured", "dirty", "chain"]
 LARGEST = {"patients": 2_000_000, "clinics": 200, "years": 15}
 
 
@@ -90,3 +92,24 @@ class PracticePlan:
 
 def _is_count(value: object, largest: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= largest
+
+
+def plan_text(plan: PracticePlan) -> str:
+    """Return the plan as JSON, for the truth beside an export."""
+    return (
+        json.dumps(asdict(plan) | {"now": plan.now.astimezone(ZoneInfo(plan.time_zone)).isoformat()}, indent=2) + "\n"
+    )
+
+
+def read_plan(path: Path) -> PracticePlan:
+    """Read a plan that `plan_text` wrote.
+
+    Raises
+    ------
+    NotBuiltError
+        If there is none.
+    """
+    if not path.is_file():
+        raise NotBuiltError(f"Expected the plan of a simulated practice at {path}. Run `revisit simulate` again.")
+    told = json.loads(path.read_text(encoding="utf-8"))
+    return PracticePlan(**(told | {"now": datetime.fromisoformat(told["now"])}))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from features.simulator.one_clinic import Site, collector_off
 from features.simulator.plan import PracticePlan
 from features.simulator.rates import BaseRates
 from features.simulator.running import run_site, sites_of
@@ -85,17 +86,21 @@ def simulate_clinics(
         Runs per snapshot for ``return_truth``; none by default.
     """
     for site in sites_of(plan):
-        world, people = run_site(site, rates)
-        rng = np.random.default_rng(site.seed_for("frames"))
-        truth = truth_tables(world, people, site)
-        if truth_runs:
-            truth |= return_truth(site, rates, truth_runs)
-        part = SimulatedPractice(plan, collect(world, people, site, rng), truth)
+        with collector_off():
+            part = _part(plan, site, rates, truth_runs)
         # People, bookings and messages point at each other: free them before the next clinic.
-        del world, people, truth
         gc.collect()
         yield part
         del part
+
+
+def _part(plan: PracticePlan, site: Site, rates: BaseRates | None, truth_runs: int) -> SimulatedPractice:
+    world, people = run_site(site, rates)
+    truth = truth_tables(world, people, site)
+    if truth_runs:
+        truth |= return_truth(site, rates, truth_runs)
+    rng = np.random.default_rng(site.seed_for("frames"))
+    return SimulatedPractice(plan, collect(world, people, site, rng), truth)
 
 
 def _joined(parts: list[SimulatedPractice], kind: str) -> dict[str, pd.DataFrame]:

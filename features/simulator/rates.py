@@ -94,7 +94,7 @@ class ContactRates:
     recall_share : float
         Share of overdue patients the desk gets round to (assumed).
     recall_books : mapping of str to float
-        Probability that a message makes a patient in care book; with those who
+        Probability that a message on the due date makes a patient in care book; with those who
         left among the overdue, 8-15 % of those contacted (trade blogs, weak).
     recall_books_lapsed : float
         The same for one who had left (assumed).
@@ -104,13 +104,23 @@ class ContactRates:
         Ascarza (JMR 2018) found that the highest risk is not the best target.
     age_matters : float
         Size of the age's interaction with the channel, 1 as assumed here, 0 for none.
+    stale : float
+        Factor on the response per week past due; lists of the long overdue answer
+        far less than fresh recalls (direction and size assumed).
     fatigue : float
         Factor on the response per recall message of the last 180 days (assumed).
     negative_share, annoyed : float
         Share of people whom a message puts off, and the factor on their weekly
         chance to book for eight weeks after it (assumed).
     randomised_share : float
-        Share of recall rounds that are drawn into an arm instead of the usual policy.
+        Share of the recall rounds the desk gets round to that are drawn into arms
+        instead of the usual policy.
+    randomised_weeks : tuple of (int, int)
+        Weeks past due, evenly, of the first draw. With the second one they cover the
+        year that a clinic's recall list holds (prototype, retention.md 5.1: eligible = overdue).
+    redrawn_after_days, drawn_at_most : int
+        Days until a patient of the randomised stratum who is still overdue is drawn
+        again, beyond the window and in another quarter; draws per due date.
     declines, opts_out : float
         Probability of a refusal, and of asking for no more messages (assumed).
     phone_unanswered : float
@@ -125,14 +135,18 @@ class ContactRates:
     recall_every_days: int = 45
     recall_at_most: int = 3
     recall_share: float = 0.7
-    recall_books: Mapping[str, float] = field(default_factory=lambda: {"wechat": 0.16, "sms": 0.10, "phone": 0.28})
+    recall_books: Mapping[str, float] = field(default_factory=lambda: {"wechat": 0.22, "sms": 0.14, "phone": 0.40})
     recall_books_lapsed: float = 0.01
     who_gains: WhoGains = "middle_gains"
     age_matters: float = 1.0
+    stale: float = 0.95
     fatigue: float = 0.8
     negative_share: float = 0.05
     annoyed: float = 0.4
     randomised_share: float = 0.3
+    randomised_weeks: tuple[int, int] = (1, 26)
+    redrawn_after_days: int = 182
+    drawn_at_most: int = 2
     declines: float = 0.05
     opts_out: float = 0.01
     phone_unanswered: float = 0.35
@@ -167,12 +181,18 @@ class DemandRates:
         cohort; Korea 2003-05), so most of it at the first visit.
     referred_factor : float
         Factor on both lapse processes for referred patients (assumed).
+    member_factor : float
+        The same for those with a membership plan; practices measure members as
+        kept better (field.md, seed 2: 会员留存), size assumed.
     family_books_along : float
         Probability that a household member who is due comes along (assumed).
     school_holiday, before_festival, after_festival, december : float
         Factors on the weekly chance to book: children in July, August and the
         winter holiday; everyone two weeks before and after the Spring Festival;
         December. Directions from field.md (Meituan 2026, Beijing 2023), sizes assumed.
+    year_end : float
+        Factor on the weekly chance to book in November and December where insurance
+        benefits lapse at the end of the year; 1 in a Chinese clinic paid in cash.
     emergencies_per_year : float
         Toothaches per active patient (assumed).
     starts_emergency : float
@@ -194,18 +214,20 @@ class DemandRates:
     adherence_household: float = 0.5
     due_ahead_weeks: int = 3
     due_hazard: tuple[tuple[int, float], ...] = ((0, 0.06), (2, 0.32), (6, 0.10), (16, 0.05), (40, 0.02))
-    lapse_per_year: float = 0.06
+    lapse_per_year: float = 0.07
     moves_per_year: float = 0.006
     dies_per_year: float = 0.002
     leaves_after_first: float = 0.15
     leaves_after_visit: float = 0.009
     leaves_after_miss: float = 0.06
     referred_factor: float = 0.7
+    member_factor: float = 0.75
     family_books_along: float = 0.5
     school_holiday: float = 1.6
     before_festival: float = 1.3
     after_festival: float = 0.55
     december: float = 1.1
+    year_end: float = 1.0
     emergencies_per_year: float = 0.20
     starts_emergency: float = 0.22
     plan_after_check: float = 0.88
@@ -254,7 +276,7 @@ class PlanRates:
     accepts, accepts_urgent, accepts_per_log_yuan : float
         Logit of accepting a routine plan of 1,000 yuan; more if urgent; less by
         value. 46 % are accepted on average, 83 % in the top decile (Henry
-        Schein One benchmark); here more, for small plans dominate.
+        Schein One benchmark); set so that about half are.
     accepts_price : float
         Per unit of price sensitivity (assumed).
     pain_gone : float
@@ -267,7 +289,7 @@ class PlanRates:
         Share of charges paid on the day; share refunded (assumed).
     """
 
-    accepts: float = 2.4
+    accepts: float = 0.3
     accepts_urgent: float = 1.0
     accepts_per_log_yuan: float = -0.35
     accepts_price: float = -0.5

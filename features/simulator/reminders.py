@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import log
 
-from features.simulator.attendance import ReminderState, logistic
+from features.simulator.attendance import logistic
 from features.simulator.opening import DAY
 from features.simulator.rates import ContactRates
 from features.simulator.world import Booking, Message, Person, World
@@ -37,16 +37,6 @@ def channel_shares(rates: ContactRates, person: Person) -> Mapping[str, float]:
             share * confirm_chance(rates, way, person.responsiveness) for way, share in person.shares.items()
         )
     return person.shares
-
-
-def state_chances(rates: ContactRates, booked: int, start: int, person: Person) -> Mapping[ReminderState, float]:
-    """Probability of each reminder state, as of the booking."""
-    shares = channel_shares(rates, person)
-    sent = rates.reminded if shares and can_be_reminded(booked, start) else 0.0
-    if not sent:
-        return {"none": 1.0}
-    confirmed = person.confirms
-    return {"none": 1 - sent, "unanswered": sent * (1 - confirmed), "confirmed": sent * confirmed}
 
 
 def plan_reminder(world: World, booking: Booking, now: int = -1) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from math import exp
 
@@ -12,7 +9,7 @@ import numpy as np
 
 from features.simulator.contacts import watch_due_date
 from features.simulator.demand import after_booking, depart_clinician, enter, enter_known, raise_prices, week
-from features.simulator.one_clinic import Site, Span
+from features.simulator.one_clinic import Site, Span, collector_off
 from features.simulator.opening import DAY, draw_up_opening
 from features.simulator.panel import panel_of
 from features.simulator.people import People, draw_people
@@ -71,21 +68,9 @@ def run_site(site: Site, rates: BaseRates | None = None, until: int | None = Non
     world.clinicians = staff
     _let_in(world, people, np.random.default_rng(site.seed_for("entry")))
     _plan_events(world, span)
-    with _no_collector():
+    with collector_off():
         world.agenda.run(world, span.now if until is None else until)
     return world, people
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Keep the cycle collector off: nothing becomes garbage while a clinic runs, and looking costs a tenth."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def site_rates(site: Site, rates: BaseRates) -> BaseRates:
@@ -134,7 +119,6 @@ def _let_in(world: World, people: People, rng: np.random.Generator) -> None:
 
 
 def _person(rates: BaseRates, people: People, index: int, favourite: int) -> Person:
-    is_referred = people.source[index] == "referral"
     return Person(
         index=index,
         clinic=int(people.clinic[index]),
@@ -143,7 +127,7 @@ def _person(rates: BaseRates, people: People, index: int, favourite: int) -> Per
         personal_effect=float(people.personal_effect[index]),
         log_delay=float(people.log_delay[index]),
         responsiveness=float(people.responsiveness[index]),
-        stays=rates.demand.referred_factor if is_referred else 1.0,
+        stays=float(people.stays[index]),
         is_contact_allowed=bool(people.is_contact_allowed[index]),
         favourite=favourite,
         household=int(people.household[index]),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from features.records.tables import TABLES
+from features.simulator.booking_truth import bookings_truth_frame
 from features.simulator.dirt import soil
 from features.simulator.frames import (
     appointments_frame,
-    bookings_truth_frame,
     communications_frame,
     contact_details_frame,
     exported_bookings,
@@ -35,7 +37,10 @@ from features.simulator.frames_clinic import (
 )
 from features.simulator.one_clinic import Site
 from features.simulator.people import People
-from features.simulator.world import World
+from features.simulator.world import Booking, World
+
+# What a dirty export holds besides the contract; no mapping names it.
+ASIDE = {"appointments": ("cancellation_reason",)}
 
 
 def collect(world: World, people: People, site: Site, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
@@ -62,9 +67,10 @@ def collect(world: World, people: People, site: Site, rng: np.random.Generator) 
         "supply_use": supply_use_frame(site),
         "ledger": ledger_frame(payments, site, rng),
     }
-    if site.plan.preset == "dirty":
-        frames = soil(frames, site)
-    return {name: frames[name].reindex(columns=list(TABLES[name].column_names)) for name in TABLES}
+    if site.plan.preset != "dirty":
+        return {name: frames[name].reindex(columns=list(TABLES[name].column_names)) for name in TABLES}
+    frames = soil(frames, site)
+    return {name: frames[name].reindex(columns=[*TABLES[name].column_names, *ASIDE.get(name, ())]) for name in TABLES}
 
 
 def truth_tables(world: World, people: People, site: Site) -> dict[str, pd.DataFrame]:
@@ -85,13 +91,13 @@ def truth_tables(world: World, people: People, site: Site) -> dict[str, pd.DataF
         the bookings made.
     """
     bookings = exported_bookings(world, site)
-    frame = bookings_truth_frame(world, bookings, site)
+    bookings_truth = bookings_truth_frame(world, bookings, site)
     return {
-        "bookings_truth": frame,
+        "bookings_truth": bookings_truth,
         "patients_truth": _patients_truth(people, site),
         "alive_spells": _alive_spells(world, site),
         "arms_truth": arms_truth_frame(world, site),
-        "demand_truth": _demand_truth(world, site),
+        "demand_truth": _demand_truth(bookings, bookings_truth, site),
     }
 
 
@@ -119,22 +125,17 @@ def _alive_spells(world: World, site: Site) -> pd.DataFrame:
     )
 
 
-def _demand_truth(world: World, site: Site) -> pd.DataFrame:
+def _demand_truth(bookings: Sequence[Booking], bookings_truth: pd.DataFrame, site: Site) -> pd.DataFrame:
     """Expected visits among bookings that were not given up early, by month and line."""
-    kept = [
-        booking
-        for booking in exported_bookings(world, site)
-        if booking.status not in ("cancelled_early", "rescheduled") and booking.at_booking
-    ]
-    days = site.days([booking.start for booking in kept])
-    months = pd.Series([day.replace(day=1) for day in days], dtype=object)
+    is_kept = [booking.status not in ("cancelled_early", "rescheduled") for booking in bookings]
     frame = pd.DataFrame(
         {
-            "month_on": months,
-            "service_line": [booking.request.line for booking in kept],
-            "expected_visits": [1 - booking.at_booking.missed for booking in kept if booking.at_booking],
+            "month_on": site.months([booking.start for booking in bookings]),
+            "service_line": [booking.request.line for booking in bookings],
+            "expected_visits": 1 - bookings_truth["missed_probability_at_booking"],
         }
-    )
+    )[is_kept]
     total = frame.groupby(["month_on", "service_line"]).agg({"expected_visits": "sum"}).reset_index()
+    total["month_on"] = total["month_on"].dt.date.astype(object)
     total.insert(0, "clinic_id", site.tag)
     return total

@@ -64,6 +64,7 @@ def propose(world: World, booking: Booking, age: int, minute: int) -> None:
         PlanItem(
             person=person,
             plan=world.plans,
+            proposed_by=booking.clinician.name,
             line=line,
             days=days,
             urgency=URGENCY.get(name, "routine"),

@@ -16,7 +16,7 @@ import pickle
 import numpy as np
 import pandas as pd
 
-from features.simulator.bookings import begin, cancel_early, cancel_late, draw_again, move
+from features.simulator.bookings import ENDS, draw_again
 from features.simulator.one_clinic import Site
 from features.simulator.opening import DAY
 from features.simulator.rates import BaseRates
@@ -27,7 +27,6 @@ from features.simulator.world import Booking, Message, Stream, World
 HORIZONS = (90, 180)  # days
 SNAPSHOTS = (364, 182, 0)  # days before now, whole weeks
 AHEAD_MONTHS = 12
-ENDS = (move, cancel_early, cancel_late, begin)
 
 
 def return_truth(site: Site, rates: BaseRates | None, runs: int) -> dict[str, pd.DataFrame]:

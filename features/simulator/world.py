@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import heapq
+import random
 from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
-from features.simulator.attendance import ReminderState, Truth
+from features.simulator.attendance import ReminderState
 from features.simulator.opening import Opening
 from features.simulator.panel import Panel
 from features.simulator.rates import BaseRates
@@ -19,29 +19,16 @@ from features.simulator.staff import Clinician, Diary
 
 
 class Stream:
-    """A random stream that hands out uniform numbers one by one.
-
-    Numbers are drawn in blocks: a call costs a tenth of a numpy scalar's.
-    """
-
-    BLOCK = 4096
+    """A random stream that hands out numbers one by one, at a tenth of the cost of numpy's scalars."""
 
     def __init__(self, seed: np.random.SeedSequence) -> None:
-        self._rng = np.random.default_rng(seed)
-        self._uniform: list[float] = []
-        self._normal: list[float] = []
-
-    def uniform(self) -> float:
-        """Return a number from 0 (included) to 1 (excluded)."""
-        if not self._uniform:
-            self._uniform = self._rng.random(self.BLOCK).tolist()
-        return self._uniform.pop()
+        numbers = random.Random(int.from_bytes(seed.generate_state(8).tobytes(), "little"))  # noqa: S311 - a simulation
+        self.uniform = numbers.random  # from 0 (included) to 1 (excluded)
+        self._gauss = numbers.gauss
 
     def normal(self) -> float:
         """Return a standard normal number."""
-        if not self._normal:
-            self._normal = self._rng.standard_normal(self.BLOCK).tolist()
-        return self._normal.pop()
+        return self._gauss(0.0, 1.0)
 
     def happens(self, chance: float) -> bool:
         """Return True with probability `chance`."""
@@ -51,14 +38,19 @@ class Stream:
         """Return a whole number from `low` (included) to `high` (excluded)."""
         return low + int(self.uniform() * (high - low))
 
-    def choose(self, options: Sequence[Any], weights: Sequence[float]) -> Any:
-        """Return one of `options` with odds `weights`."""
-        sums = list(accumulate(weights))
-        return options[min(bisect(sums, self.uniform() * sums[-1]), len(options) - 1)]
+    def place(self, sums: Sequence[float], first: int, last: int) -> int:
+        """Return a position from `first` to `last` - 1 with the odds by which `sums` grows from there to the next."""
+        low = sums[first]
+        return bisect(sums, low + self.uniform() * (sums[last] - low), first + 1, last) - 1
 
     def pick(self, shares: Mapping[str, float]) -> str:
         """Return one key with the odds `shares`."""
-        return str(self.choose(list(shares), list(shares.values())))
+        left, key = self.uniform() * sum(shares.values()), ""
+        for key, share in shares.items():  # noqa: B007 - the last one if rounding left a crumb
+            left -= share
+            if left < 0:
+                break
+        return key
 
 
 class Agenda:
@@ -142,6 +134,7 @@ class PlanItem:
 
     person: Person
     plan: int
+    proposed_by: str
     line: str
     days: int
     urgency: str
@@ -182,7 +175,7 @@ class Due:
     due: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """What a person asks the desk for; `lead_days` is the wish, in days; `day` a fixed one."""
 
@@ -203,10 +196,8 @@ class Booking:
     ----------
     reminder : str
         State in which the reminder will be at the start (latent until then).
-    logit : float
-        True logit of a no-show without a reminder.
-    in_the_evening : Truth, optional
-        None when it was booked after the evening before.
+    logit, late : float
+        True logit of a no-show, and weight of a late cancellation, without a reminder.
     """
 
     number: int
@@ -218,13 +209,12 @@ class Booking:
     is_requested: bool
     is_new: bool
     logit: float = 0.0
+    late: float = 0.0
     status: str = "booked"
     known: int | None = None
     list_cents: int = 0
     fee_cents: int | None = None
     reminder: ReminderState = "none"
-    at_booking: Truth | None = None
-    in_the_evening: Truth | None = None
     message: Message | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""``GET /api/schedule``: a clinic's day for other programs, without names."""
+"""``GET /api/v1/schedule``: a clinic's day for other programs, without names."""
 
 from __future__ import annotations
 
@@ -6,98 +6,79 @@ from datetime import date, datetime
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from anyio import to_thread
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from features.settings import NoShow, Settings
 from serving import audit
+from serving.api.shapes import PREFIX, Shape
 from serving.asked import asked_day
 from serving.board import PUBLISH_COMMAND
-from serving.clock import now
 from serving.decisions import Action, Band, band, suggested_action
 from serving.i18n import Language
+from serving.permissions import needs
 from serving.problems import Problem
 from serving.reasons import chosen, sentence
 from serving.schedule import Booking, DaySchedule, Publication, Score
-from serving.web import language_of, signed_in, web_of
+from serving.web import language_of, web_of
 
-router = APIRouter()
-
-
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+router = APIRouter(prefix=PREFIX, tags=["schedule"])
 
 
-class ErrorBody(_Shape):
-    """What went wrong, in one sentence."""
-
-    code: str
-    message: str
-
-
-class ErrorAnswer(_Shape):
-    """The one shape of every error."""
-
-    error: ErrorBody
-
-
-class RiskAnswer(_Shape):
+class RiskAnswer(Shape):
     """What the model said."""
 
-    probability: float = Field(description="Chance that the booking is missed, calibrated.")
+    probability: float = Field(description="Chance that the booking is missed, calibrated.", examples=[0.42])
     band: Band
-    contract: str
-    model_version: str
+    contract: str = Field(examples=["no_show_evening"])
+    model_version: str = Field(examples=["3"])
     as_of: datetime
 
 
-class ReasonAnswer(_Shape):
+class ReasonAnswer(Shape):
     """One reason in plain words; direction +1 raises the risk, -1 lowers it."""
 
-    code: str
-    direction: int
-    text: str
+    code: str = Field(examples=["missed_visits"])
+    direction: int = Field(examples=[1])
+    text: str = Field(examples=["Missed 2 of the last 5 visits"])
 
 
-class BookingAnswer(_Shape):
+class BookingAnswer(Shape):
     """One booking; the patient by the practice's own number alone."""
 
-    appointment_id: str
-    patient_id: str
+    appointment_id: str = Field(examples=["a002"])
+    patient_id: str = Field(examples=["p017"])
     starts_at: datetime = Field(description="Local time with its offset.")
     duration_minutes: int | None
-    service_line: str | None
+    service_line: str | None = Field(examples=["hygiene"])
     clinician_id: str | None
-    status: str
+    status: str = Field(examples=["booked"])
     risk: RiskAnswer | None
     reasons: list[ReasonAnswer]
     suggested_action: Action
 
 
-class ScheduleAnswer(_Shape):
+class ScheduleAnswer(Shape):
     """A clinic's day."""
 
-    clinic: str
+    clinic: str = Field(examples=["east"])
     day: date
     as_of: datetime
     published_at: datetime
-    timezone: str
+    timezone: str = Field(examples=["Asia/Shanghai"])
     bookings: list[BookingAnswer]
 
 
-_ERRORS: dict[int | str, dict[str, type[BaseModel]]] = {
-    code: {"model": ErrorAnswer} for code in (400, 401, 404, 422, 503)
-}
-
-
-@router.get("/schedule", response_model=ScheduleAnswer, responses=_ERRORS)
+@router.get("/schedule", response_model=ScheduleAnswer)
+@needs("schedule.view")
 async def schedule(
     request: Request,
-    clinic: Annotated[str | None, Query(description="May be left out where there is one clinic.")] = None,
-    day: Annotated[str | None, Query(description="YYYY-MM-DD; today by default.")] = None,
+    clinic: Annotated[
+        str | None, Query(description="May be left out where there is one clinic.", examples=["east"])
+    ] = None,
+    day: Annotated[str | None, Query(description="YYYY-MM-DD; today by default.", examples=["2026-11-23"])] = None,
     lang: Annotated[Literal["en", "zh"] | None, Query(description="Language of the reasons.")] = None,
 ) -> Response:
     """Return the day's bookings with risk, reasons and suggested action."""
@@ -107,17 +88,15 @@ async def schedule(
     publication = found.publication if found else None
     if found is None or publication is None:
         raise Problem(503, f"Nothing is published yet; run `{PUBLISH_COMMAND}`.")
-    who, say = signed_in(request), language_of(request, lang)
-    act = audit.Act(
-        at=now(),
-        action="api_schedule",
-        username=who.username if who else None,
+    say = language_of(request, lang)
+    await audit.note(
+        request,
+        "api_schedule",
         clinic_id=found.clinic_id,
         day=found.day,
         row_count=len(found.entries),
         model_version=asked.model_versions,
     )
-    await to_thread.run_sync(audit.record, web.engine, act)
     key = f"api {publication.publication_id} {found.clinic_id} {found.day} {say.code}"
     content = web.published.answer(key, lambda: _answer(found, publication, web.settings, say).model_dump_json())
     return Response(content, media_type="application/json")

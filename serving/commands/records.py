@@ -39,8 +39,8 @@ def import_(source: str, mapping: Path) -> None:
     from features.records.sources import as_source
     from serving.console import print_import
 
-    how = load_mapping(mapping, settings().practice.time_zone)
-    print_import(import_files(_store(), as_source(source), how, now()))
+    zone = settings().practice.time_zone
+    print_import(import_files(_store(), as_source(source), load_mapping(mapping, zone), now(), zone))
 
 
 @click.command()

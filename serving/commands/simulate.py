@@ -11,8 +11,8 @@ import click
 from serving.clock import now
 from serving.commands.shared import friendly, settings
 
-PRESETS = ("default", "null", "no_heterogeneity", "dirty", "chain")
-FORMATS = ("csv-en", "csv-zh")
+PRESETS = ("default", "null", "no_heterogeneity", "insured", "dirty", "chain")
+FORMATS = ("csv-en", "csv-zh", "fhir", "open-dental")
 CHAIN = 8  # clinics of the preset chain, unless told
 
 
@@ -24,6 +24,7 @@ CHAIN = 8  # clinics of the preset chain, unless told
 @click.option("--years", default=4, show_default=True)
 @click.option("--seed", default=7, show_default=True)
 @click.option("--format", "dialect", type=click.Choice(FORMATS), default="csv-en", show_default=True)
+@click.option("--database", default="", help="URL of the empty database to fill, for open-dental.")
 @click.option(
     "--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M"]), help="Moment of the export; now by default."
 )
@@ -34,7 +35,9 @@ def simulate(out: Path, until: datetime | None, clinics: int | None, truth_runs:
     from features.simulator import PracticePlan, simulate_clinics, write_parts
 
     practice = settings()
-    dialect = chosen.pop("dialect")
+    dialect, database = chosen.pop("dialect"), chosen.pop("database")
+    if bool(database) != (dialect == "open-dental"):
+        raise click.UsageError("--format open-dental and --database URL belong together.")
     plan = PracticePlan(
         now=until.replace(tzinfo=practice.zone) if until else now(),
         clinics=clinics if clinics is not None else CHAIN if chosen["preset"] == "chain" else 1,
@@ -42,5 +45,5 @@ def simulate(out: Path, until: datetime | None, clinics: int | None, truth_runs:
         language="zh" if practice.practice.language == "zh" else "en",
         **chosen,
     )
-    for path in write_parts(plan, simulate_clinics(plan, truth_runs=truth_runs), out, dialect):
+    for path in write_parts(plan, simulate_clinics(plan, truth_runs=truth_runs), out, dialect, database):
         click.echo(path)

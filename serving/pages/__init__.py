@@ -1,8 +1,10 @@
 """The pages: one module and one template of the same name each.
 
 A page module holds a ``router`` and a frozen dataclass derived from
-`serving.render.PageContext`; partial templates start with ``_``. A page that
-belongs into the navigation also has ``PATH`` and ``LABEL``.
+`serving.render.PageContext`; partial templates start with ``_``. Each endpoint
+declares what it needs (`serving.permissions.needs`); one that does not is
+refused. A page that belongs into the navigation also has ``PATH``, ``LABEL``
+and ``PERMISSION``, and is named in `IN_NAVIGATION`.
 """
 
 from __future__ import annotations
@@ -11,4 +13,5 @@ from serving.pages import error, schedule, sign_in
 
 PAGES = (schedule, sign_in, error)
 ROUTERS = tuple(page.router for page in (schedule, sign_in))
-NAVIGATION = {page.PATH: page.LABEL for page in (schedule,)}
+IN_NAVIGATION = (schedule,)
+NAVIGATION = {page.PATH: (page.LABEL, page.PERMISSION) for page in IN_NAVIGATION}

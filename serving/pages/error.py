@@ -27,6 +27,7 @@ _KNOWN = (
     _("The form is out of date. Go back, reload the page and try again."),
     _("This clinic is not published here."),
     _("The day must be written like 2026-11-21."),
+    _("There is no page for your role yet."),
 )
 _HINTS = {
     403: _("Nothing was changed."),

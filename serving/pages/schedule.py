@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from urllib.parse import urlencode
 
-from anyio import to_thread
 from fastapi import APIRouter
 from markupsafe import Markup
 from starlette.requests import Request
@@ -19,6 +18,7 @@ from serving.board import PUBLISH_COMMAND, Empty, Look, Sort, build_board
 from serving.clock import now, today
 from serving.i18n import Language
 from serving.names import _
+from serving.permissions import needs
 from serving.render import Link, PageContext, respond
 from serving.schedule import DaySchedule, Publication, read_publication
 from serving.web import language_of, signed_in, web_of
@@ -26,6 +26,7 @@ from serving.web import language_of, signed_in, web_of
 router = APIRouter()
 PATH = "/schedule"
 LABEL = _("Schedule")
+PERMISSION = "schedule.view"
 POLL_SECONDS = 15
 STALE_AFTER = timedelta(hours=36)
 
@@ -83,6 +84,7 @@ class SchedulePage(PageContext):
 
 
 @router.get(PATH)
+@needs(PERMISSION)
 async def show(request: Request) -> Response:
     """Show the whole page."""
     asked = await asked_day(request)
@@ -94,6 +96,7 @@ async def show(request: Request) -> Response:
 
 
 @router.get(PATH + "/board")
+@needs(PERMISSION)
 async def show_board(request: Request) -> Response:
     """Answer polling: the board alone, or 304 while nothing has changed."""
     web = web_of(request)
@@ -121,6 +124,7 @@ def _board(request: Request, asked: Asked, schedule: DaySchedule) -> str:
         thresholds=web.settings.no_show,
         is_flagged_only=_only(request) == "flagged",
         sort=_sort(request),
+        sees=_fields(request),
     )
 
     def render() -> str:
@@ -131,17 +135,19 @@ def _board(request: Request, asked: Asked, schedule: DaySchedule) -> str:
 
 
 async def _record(request: Request, asked: Asked, action: str) -> None:
-    schedule, who = asked.schedule, signed_in(request)
-    act = audit.Act(
-        at=now(),
-        action=action,
-        username=who.username if who else None,
+    await audit.note(
+        request,
+        action,
         clinic_id=asked.clinic_id,
         day=asked.day,
-        row_count=len(schedule.entries) if schedule else 0,
+        row_count=len(asked.schedule.entries) if asked.schedule else 0,
         model_version=asked.model_versions,
     )
-    await to_thread.run_sync(audit.record, web_of(request).engine, act)
+
+
+def _fields(request: Request) -> frozenset[str]:
+    who = signed_in(request)
+    return who.permissions & {"see.names", "see.ages"} if who else frozenset()
 
 
 def _page(request: Request, asked: Asked, board: Markup | None) -> SchedulePage:
@@ -219,7 +225,7 @@ def _sort(request: Request) -> Sort:
 
 def _etag(request: Request, publication: Publication | None, clinic: str, day: str) -> str:
     # All that a board is made of: what is published, what was asked for, how it is drawn.
-    web = web_of(request)
+    web, who = web_of(request), signed_in(request)
     limits = web.settings.no_show
     parts = (
         web.renderer.fingerprint,
@@ -231,5 +237,7 @@ def _etag(request: Request, publication: Publication | None, clinic: str, day: s
         _sort(request),
         limits.medium_risk,
         limits.high_risk,
+        sorted(_fields(request)),
+        sorted(who.clinics) if who and who.clinics is not None else "all",
     )
     return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}"'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from functools import partial
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
@@ -14,11 +15,11 @@ from serving import audit, auth
 from serving.clock import now
 from serving.i18n import LANGUAGES
 from serving.names import _
+from serving.permissions import OPEN, SIGNED_IN, needs
 from serving.problems import Problem
 from serving.render import PageContext, respond
 from serving.web import (
-    DEMO_PASSWORD,
-    DEMO_USERNAME,
+    DEMO_ACCOUNTS,
     LANGUAGE_COOKIE,
     language_of,
     local_path,
@@ -44,18 +45,19 @@ class SignInPage(PageContext):
         Ties the form to this browser.
     username, problem : str
         What was typed and why it was refused.
-    demo : tuple of str or None
-        The demo account, in demo mode.
+    demo : tuple of (str, str)
+        User name and password of the demo accounts, in demo mode.
     """
 
     next: str
     csrf_token: str
     username: str
     problem: str
-    demo: tuple[str, str] | None
+    demo: tuple[tuple[str, str], ...]
 
 
 @router.get("/sign-in")
+@needs(OPEN)
 async def show(request: Request) -> Response:
     """Show the form; whoever is signed in already goes on."""
     target = local_path(request.query_params.get("next"))
@@ -65,17 +67,17 @@ async def show(request: Request) -> Response:
 
 
 @router.post("/sign-in")
+@needs(OPEN)
 async def submit(request: Request) -> Response:
     """Check the password; on success open a new session and end the old one."""
     web, form = web_of(request), request.state.form
     username, target = form.get("username", ""), local_path(form.get("next"))
     old = request.cookies.get(web.options.session_cookie)
     try:
-        token = await to_thread.run_sync(
-            auth.sign_in, web.engine, username, form.get("password", ""), now(), limiter=_hashing
-        )
+        check = partial(auth.sign_in, is_demo=web.options.is_demo)
+        token = await to_thread.run_sync(check, web.engine, username, form.get("password", ""), now(), limiter=_hashing)
     except (auth.SignInRefusedError, auth.SignInLockedError) as error:
-        await to_thread.run_sync(audit.record, web.engine, audit.Act(now(), "sign_in_refused"))
+        await audit.note(request, "sign_in_refused")
         return _form(request, target, username, str(error), error.http_status)
     await to_thread.run_sync(auth.sign_out, web.engine, old)
     act = audit.Act(now(), "sign_in", username=username.strip().casefold())
@@ -87,6 +89,7 @@ async def submit(request: Request) -> Response:
 
 
 @router.post("/sign-out")
+@needs(SIGNED_IN)
 async def leave(request: Request) -> Response:
     """End the session, on the server and in the browser."""
     web = web_of(request)
@@ -97,6 +100,7 @@ async def leave(request: Request) -> Response:
 
 
 @router.get("/language/{code}")
+@needs(OPEN)
 async def switch_language(request: Request, code: str) -> Response:
     """Remember the language and go back to where the visitor was."""
     if code not in LANGUAGES:
@@ -115,7 +119,7 @@ def _form(request: Request, target: str, username: str = "", problem: str = "", 
         csrf_token=token,
         username=username,
         problem=say.text(problem) if problem else "",
-        demo=(DEMO_USERNAME, DEMO_PASSWORD) if web.options.is_demo else None,
+        demo=tuple((name, password) for name, password, _role in DEMO_ACCOUNTS) if web.options.is_demo else (),
     )
     response = respond(request, context, status)
     _set_cookie(request, response, web.options.form_cookie, token, 3600)

@@ -15,10 +15,27 @@ ROLES = "role IN ('front_desk', 'marketing', 'manager', 'admin')"
 
 
 def upgrade() -> None:
-    """Create everything; there is no way back but a backup."""
+    """Create everything."""
     _create_accounts()
     _create_schedule()
     _create_audit_log()
+
+
+def downgrade() -> None:
+    """Remove everything."""
+    for table in (
+        "audit_log",
+        "publications",
+        "scores",
+        "bookings",
+        "clinics",
+        "sign_in_failures",
+        "user_sessions",
+        "users",
+    ):
+        op.drop_table(table)
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION audit_log_refuse()")
 
 
 def _create_accounts() -> None:

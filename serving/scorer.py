@@ -1,0 +1,111 @@
+"""The scorer: a process beside the web worker that scores while the service runs.
+
+It holds the models, which the web worker does not, and does its jobs one after
+another: it follows the registry, and publishes anew when a champion changes.
+Pages read what is published, so none of them fails or waits meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from features.settings import Settings, load_settings
+from serving import db
+from serving.clock import now
+from serving.models import Champions
+from serving.schedule import read_publication
+from serving.scoring import last_used, score
+
+logger = logging.getLogger("revisit.scorer")
+TICK_SECONDS = 0.1
+
+
+class Scorer:
+    """What the jobs share.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the practice.
+
+    Attributes
+    ----------
+    engine : Engine
+        Of the application database.
+    champions : Champions
+        Loaded; a job that scores one booking takes them from here.
+    said : dict of str to str
+        Problems of champions that were logged already.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.engine: Engine = db.engine(settings.application_database)
+        db.upgrade(self.engine)
+        self.champions = Champions(settings, last_used(self.engine))
+
+        self.said: dict[str, str] = {}
+
+    def is_published_by_others(self) -> bool:
+        """Whether the newest publication was scored by models other than those in use now."""
+        used = last_used(self.engine)
+        held = {name: champion.version.number for name in used if (champion := self.champions.get(name))}
+        return any(number != used[name] for name, number in held.items())
+
+
+def follow_champions(scorer: Scorer, at: datetime) -> None:
+    """Publish anew if a champion has changed; before the first publication there is nothing to do."""
+    changed = scorer.champions.refresh()
+    if scorer.said != scorer.champions.problems:
+        scorer.said = dict(scorer.champions.problems)
+        for problem in scorer.said.values():
+            logger.warning("not in use: %s", problem)
+    if read_publication(scorer.engine) and (changed or scorer.is_published_by_others()):
+        score(scorer.settings, at, scorer.champions)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something the scorer does again and again, `every` so many seconds."""
+
+    name: str
+    every: float
+    run: Callable[[Scorer, datetime], None]
+
+
+JOBS = (Job("follow champions", 5.0, follow_champions),)
+
+
+def work(scorer: Scorer, jobs: Sequence[Job], is_over: Callable[[], bool]) -> None:
+    """Do the jobs until it is over; one that fails is logged and tried again at its next turn."""
+    due = dict.fromkeys((job.name for job in jobs), 0.0)
+    while not is_over():
+        for job in jobs:
+            if time.monotonic() < due[job.name]:
+                continue
+            try:
+                job.run(scorer, now())
+            except Exception as error:  # its text may quote a value
+                logger.error("%s failed: %s", job.name, type(error).__name__)
+            due[job.name] = time.monotonic() + job.every
+        time.sleep(TICK_SECONDS)
+
+
+def main() -> None:
+    """Work until the process that started this one ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; whoever started us ends us
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    parent = os.getppid()
+    work(Scorer(load_settings()), JOBS, lambda: os.getppid() != parent)
+
+
+if __name__ == "__main__":
+    main()
