@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 
 import chinese_calendar
@@ -88,6 +88,7 @@ class Opening:
         return self.next_open_day(day) * DAY + OPENS + int(chance * (CLOSES - OPENS))
 
 
+@lru_cache(maxsize=4)
 def draw_up_opening(first_day: date, days: int) -> Opening:
     """Opening days of `days` days from `first_day` on.
 
