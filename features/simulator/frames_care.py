@@ -31,10 +31,10 @@ KINDS = ("charge", "payment", "refund")
 
 def plan_items_frame(items: Sequence[PlanItem], bookings: BookingColumns, site: Site) -> pd.DataFrame:
     """One row per item that was proposed in the exported years."""
-    plans, people, proposers, lines, urgencies, fees = columns_of(
-        items, "plan", "person.index", "proposed_by", "line", "urgency", "fee_cents"
-    )
     milestones = ("proposed", "accepted", "scheduled", "completed", "declined")
+    plans, people, proposers, lines, urgencies, fees, *minutes = columns_of(
+        items, "plan", "person.index", "proposed_by", "line", "urgency", "fee_cents", *milestones
+    )
     return pd.DataFrame(
         {
             "plan_item_id": site.ids("I", np.arange(len(items))),
@@ -48,10 +48,7 @@ def plan_items_frame(items: Sequence[PlanItem], bookings: BookingColumns, site: 
             "urgency": texts(urgencies),
             "fee_cents": np.array(fees, dtype=np.int64),
         }
-        | {
-            f"{name}_at": site.instants(minutes)
-            for name, minutes in zip(milestones, columns_of(items, *milestones), strict=True)
-        }
+        | {f"{name}_at": site.instants(at) for name, at in zip(milestones, minutes, strict=True)}
     )
 
 
@@ -67,21 +64,28 @@ def _last_bookings(items: Sequence[PlanItem]) -> np.ndarray:
 
 def recalls_frame(world: World, site: Site) -> pd.DataFrame:
     """One row per state of a patient's recall: due anew after each check-up, or switched off."""
-    rows = [(due.person, due.known, due.due, False) for due in world.dues]
-    last = {due.person.index: due for due in world.dues}
-    rows += [(p, p.opted_out, last[p.index].due, True) for p in world.people if p.opted_out and p.index in last]
-    rows = [row for row in rows if row[1] <= site.span.now]
-    people = [row[0] for row in rows]
+    dues = world.dues
+    person, known, due = (np.array(values, dtype=int) for values in columns_of(dues, "person.index", "known", "due"))
+    newest = np.full(len(world.people), -1)
+    newest[person] = np.arange(len(dues))  # of several, the last one stays
+    out = [p.index for p in world.people if p.opted_out and newest[p.index] >= 0]
+    of = np.concatenate([np.arange(len(dues)), newest[out]]).astype(int)
+    known = np.concatenate([known, [world.people[n].opted_out for n in out]])
+    is_disabled = np.arange(len(of)) >= len(dues)
+    keep = known <= site.span.now
+    of, known, is_disabled = of[keep], known[keep].astype(int), is_disabled[keep]
+    intervals = np.array([round(p.interval_months * 365.25 / 12) for p in world.people])
+    patients = site.ids("P", person[of], 6)
     return pd.DataFrame(
         {
-            "recall_id": [f"{patient}|check_up" for patient in site.ids("P", [p.index for p in people], 6)],
-            "patient_id": site.ids("P", [person.index for person in people], 6),
+            "recall_id": patients + "|check_up",
+            "patient_id": patients,
             "recall_type": "check_up",
-            "disabled_reason": ["opted out" if row[3] else "" for row in rows],
-            "interval_days": [round(person.interval_months * 365.25 / 12) for person in people],
-            "is_disabled": [row[3] for row in rows],
-            "due_on": site.days([row[2] for row in rows]),
-            "known_from_at": site.instants([row[1] for row in rows]),
+            "disabled_reason": np.where(is_disabled, "opted out", "").astype(object),
+            "interval_days": intervals[person[of]],
+            "is_disabled": is_disabled,
+            "due_on": site.days(due[of]),
+            "known_from_at": site.instants(known),
         }
     )
 
