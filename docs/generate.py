@@ -36,7 +36,7 @@ VARIABLES: Mapping[str, str] = {
     "should.",
     "REVISIT_REQUESTS_PER_MINUTE": "How often one person or program may ask; 1200 by default.",
     "REVISIT_BULK": "Benchmarks alone: a folder in which a bulk history is kept from one run to the next.",
-    "REVISIT_FEATURETOOLS": "Benchmarks alone: a Python with Featuretools, which does not fit beside our libraries.",
+    "REVISIT_FEATURETOOLS": "Benchmarks alone: a Python with Featuretools and the older setuptools that it needs.",
     "REVISIT_SHARED": "Tests and benchmarks alone: the folder whose `data/` holds the public data sets.",
 }
 

@@ -39,9 +39,9 @@ SETUP: Mapping[str, str] = {
 
 
 def spark_sql(family: Family) -> str:
-    """The family's SQL in Spark's dialect."""
-    (translated,) = sqlglot.transpile(family.sql, read="duckdb", write="spark")
-    return translated
+    """The family's SQL in Spark's dialect; a number with a decimal point is a double there too, never a DECIMAL."""
+    tree = sqlglot.parse_one(family.sql, read="duckdb")
+    return tree.transform(_as_double).sql(dialect="spark")
 
 
 def tables_of(family: Family) -> set[str]:
@@ -137,6 +137,11 @@ def session(settings: Settings) -> Iterator[SparkSession]:
     finally:
         if before is None:
             spark.stop()
+
+
+def _as_double(node: exp.Expression) -> exp.Expression:
+    is_decimal = isinstance(node, exp.Literal) and not node.is_string and "." in node.name and "e" not in node.name
+    return exp.Literal.number(f"{node.name}e0") if is_decimal else node
 
 
 def _uri(path: Path) -> str:
