@@ -104,6 +104,11 @@ def write_families(settings: Settings, families: Mapping[str, Family], facts: Pa
             rows.repartition("snapshot").write.mode("overwrite").partitionBy("snapshot").parquet(_uri(target / name))
 
 
+def configuration(settings: Settings) -> dict[str, str]:
+    """What a Spark session is opened with."""
+    return {"spark.master": settings.spark.master, "spark.app.name": "revisit features", **SETUP}
+
+
 @contextmanager
 def session(settings: Settings) -> Iterator[SparkSession]:
     """Open Spark on the master of the settings; one that is already open is used and left open.
@@ -121,8 +126,8 @@ def session(settings: Settings) -> Iterator[SparkSession]:
     master = settings.spark.master
     before = SparkSession.getActiveSession()
     try:
-        builder = SparkSession.builder.master(master).appName("revisit features")
-        for name, value in SETUP.items():
+        builder = SparkSession.builder
+        for name, value in configuration(settings).items():
             builder = builder.config(name, value)
         spark = before or builder.getOrCreate()
         cores = spark.sparkContext.defaultParallelism
