@@ -77,6 +77,7 @@ class Spark(_Chapter):
     """Where features are computed that one machine is too small for."""
 
     master: str = Field(default="local[2]", pattern=r"^(local(\[.+\])?|local-cluster\[.+\]|spark://.+|k8s://.+|yarn)$")
+    joins: bool = False  # whether Feast joins training sets there too
 
 
 class Paths(_Chapter):
