@@ -13,7 +13,7 @@ from scipy.special import ndtri
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from training.demand.accuracy import QUANTILES
-from training.demand.common import common_effects, noise_law
+from training.demand.common import common_effects, noise_law, shared_drift
 from training.demand.intermittent import LARGEST_LOG, hurdle_quantiles
 from training.demand.kernels import Kernels, candidates
 from training.demand.kinds import Kind, prepare
@@ -23,6 +23,7 @@ HISTORY = 120  # months; what is older says little about next year
 EM_ROUNDS = 15
 NEGLIGIBLE = 1e-4  # share of the panel's weight below which a composition is dropped
 LEARNING_PATTERNS = 12  # patterns of known months, the most frequent ones, on which all compositions are weighed
+DAMPING = 0.95  # of the growth that the panel shares, a month
 STRATA, FEWEST_IN_STRATUM = 3, 20  # small, middling and large series have a prior of their own
 OUT_OF_REACH = 6.0  # robust standard deviations
 CHI_SQUARE_MEDIAN, NORMAL_MAD = 0.4549, 0.6745  # of a standard normal variable, squared; absolute
@@ -69,7 +70,7 @@ class PooledStructural:
     An empirical Bayes approach to statistics.
     """
 
-    def __init__(self, prior_degrees: float = 8.0, outlier: float = 2.0) -> None:
+    def __init__(self, prior_degrees: float = 12.0, outlier: float = 1.345) -> None:
         self.prior_degrees = prior_degrees
         self.outlier = outlier
 
@@ -103,7 +104,8 @@ class PooledStructural:
         z = _within_reach(z, np.sqrt(self._prior_variance()))
         self.common_ = common_effects(z, 1 / self._prior_variance(), self._month, past)
         self._past = self.common_.standardised(past)
-        residual = z - self.common_.at(self._month, past)
+        self._drift = shared_drift(z - self.common_.at(self._month, past), 1 / self._prior_variance())
+        residual = z - self._effects(0)
         self._level = np.nanmedian(residual, axis=1)
         self._residual = residual - self._level[:, None]
         self._count = np.isfinite(z).sum(axis=1)
@@ -178,11 +180,13 @@ class PooledStructural:
         return np.asarray(np.maximum(value, 0.0))
 
     def _effects(self, horizon: int) -> Floats:
-        """The panel's effects over the history, or over `horizon` months after it."""
+        """The panel's effects and drift over the history, or over `horizon` months after it; drift is 0 at its end."""
         months = self.panel_.future(horizon) if horizon else self.panel_.months[-HISTORY:]
         if self.common_ is None:
             return np.zeros(len(months))
-        return self.common_.at(np.asarray(months.month, dtype=float) - 1, covariates_of(self.calendar_, months))
+        effects = self.common_.at(np.asarray(months.month, dtype=float) - 1, covariates_of(self.calendar_, months))
+        steps = np.cumsum(DAMPING ** np.arange(1, horizon + 1)) if horizon else np.arange(1 - len(months), 1)
+        return np.asarray(effects + self._drift * steps)
 
     def _prior_variance(self) -> Floats:
         phi, psi = self.noise_law_
