@@ -81,7 +81,29 @@ def score_bookings(settings: Settings, now: datetime) -> str:
     return f"{report.bookings:,} bookings, {sum(report.scored.values()):,} scored{kept}"
 
 
-STEPS = (Step("import", import_sources), Step("features", build_features), Step("scores", score_bookings))
+def prepare_recall(settings: Settings, now: datetime) -> str:
+    """Bring draws and outcomes back into the records, then prepare a recall list unless one is being worked on."""
+    from serving.recall_build import is_list_due, prepare
+    from serving.recall_returns import bring_back
+
+    engine = db.engine(settings.application_database)
+    try:
+        draws, outcomes = bring_back(settings, engine, now)
+        brought = f"{draws:,} draws and {outcomes:,} outcomes brought back"
+        if not is_list_due(engine, now):
+            return f"{brought}; this week's list is being worked on"
+    finally:
+        engine.dispose()
+    made = prepare(settings, now)
+    return f"{brought}; {made.contact:,} to contact, {made.hold_out:,} held out, {made.waiting:,} wait"
+
+
+STEPS = (
+    Step("import", import_sources),
+    Step("features", build_features),
+    Step("scores", score_bookings),
+    Step("recall", prepare_recall),
+)
 
 
 @dataclass(frozen=True)

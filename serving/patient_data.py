@@ -17,7 +17,7 @@ from features.records.erasure import erase_person, person_records
 from features.records.store import RecordStore
 from features.settings import Settings
 from features.store import forget, open_feast
-from serving import audit, db
+from serving import audit, db, recall_tables  # noqa: F401 - lists name patients too
 from serving.db import Base, BookingRow, PublicationRow, ScoreRow, reading, writing
 
 _OWNED = [table for table in Base.metadata.sorted_tables if "patient_id" in table.columns]

@@ -21,6 +21,8 @@ from features.settings import Settings, load_settings
 from serving import db
 from serving.clock import now
 from serving.models import Champions
+from serving.recall_build import answer_requests
+from serving.recall_returns import bring_back
 from serving.schedule import read_publication
 from serving.scoring import last_used, score
 
@@ -81,7 +83,21 @@ class Job:
     run: Callable[[Scorer, datetime], None]
 
 
-JOBS = (Job("follow champions", 5.0, follow_champions),)
+def prepare_recall(scorer: Scorer, at: datetime) -> None:
+    """Prepare the recall list that somebody asked for."""
+    answer_requests(scorer.settings, scorer.engine, at)
+
+
+def bring_back_recall(scorer: Scorer, at: datetime) -> None:
+    """Write draws and outcomes of recall lists into the records."""
+    bring_back(scorer.settings, scorer.engine, at)
+
+
+JOBS = (
+    Job("follow champions", 5.0, follow_champions),
+    Job("prepare recall lists", 1.0, prepare_recall),
+    Job("bring back recall outcomes", 60.0, bring_back_recall),
+)
 
 
 def work(scorer: Scorer, jobs: Sequence[Job], is_over: Callable[[], bool]) -> None:
