@@ -55,16 +55,13 @@ def series(
     out: Path | None,
 ) -> None:  # fmt: skip
     """Forecast the monthly series of any CSV file with the same models."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
     from training.demand.forecasting import forecast as run
     from training.demand.panel import Panel
 
     panel = Panel.from_frame(_read(file), series, month, value)
     calendar = _calendar(panel, country, horizon)
-    with threadpool_limits(1):
-        found = run(panel, calendar, horizon)
-        tested = _test(panel, calendar, horizon) if is_tested else ""
+    found = run(panel, calendar, horizon)
+    tested = _test(panel, calendar, horizon) if is_tested else ""
     for name, note in found.notes:
         click.echo(f"note: {name}: {note}", err=True)
     table = found.frame()

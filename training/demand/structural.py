@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import ndtri
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from training.demand.accuracy import QUANTILES
 from training.demand.common import common_effects, noise_law
@@ -27,6 +28,7 @@ OUT_OF_REACH = 6.0  # robust standard deviations
 CHI_SQUARE_MEDIAN, NORMAL_MAD = 0.4549, 0.6745  # of a standard normal variable, squared; absolute
 SMALLEST_VARIANCE = 1e-8
 Rows = NDArray[np.intp]
+BLAS = ThreadpoolController()  # held to one thread: with matrices this small, more would only wait for each other
 
 
 class PooledStructural:
@@ -105,7 +107,8 @@ class PooledStructural:
         self._level = np.nanmedian(residual, axis=1)
         self._residual = residual - self._level[:, None]
         self._count = np.isfinite(z).sum(axis=1)
-        self._learn()
+        with BLAS.limit(limits=1):
+            self._learn()
         return self
 
     def predict(self, horizon: int, quantiles: tuple[float, ...] = QUANTILES) -> Floats:
@@ -123,8 +126,13 @@ class PooledStructural:
 
     def predict_log(self, horizon: int) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the regular series' log values, each of shape (n_regular, horizon)."""
-        if horizon in self._predicted:
-            return self._predicted[horizon]
+        if horizon not in self._predicted:
+            with BLAS.limit(limits=1):
+                self._predicted[horizon] = self._mixture(horizon)
+        return self._predicted[horizon]
+
+    def _mixture(self, horizon: int) -> tuple[Floats, Floats]:
+        """Mean and standard deviation over all compositions."""
         steps = len(self._month)
         kernels = self._kernels(horizon)
         mean = np.zeros((len(self.regular_), horizon))
@@ -140,8 +148,7 @@ class PooledStructural:
                 mean[rows] += weight * centre
                 square[rows] += weight * (self._variances[rows, k][:, None] * own + centre**2)
         sd = np.sqrt(np.maximum(square - mean**2, SMALLEST_VARIANCE))
-        self._predicted[horizon] = mean + self._level[:, None] + self._effects(horizon), sd
-        return self._predicted[horizon]
+        return mean + self._level[:, None] + self._effects(horizon), sd
 
     def residuals(self) -> Floats:
         """Log values of the regular series without the panel's effects, shape (n_regular, n_months)."""
@@ -214,7 +221,8 @@ class PooledStructural:
         patterns = self._patterns()
         kernels = self._kernels()
         self._weigh(kernels, patterns[:LEARNING_PATTERNS])
-        self._weigh(kernels, patterns, rounds=0)
+        if len(patterns) > LEARNING_PATTERNS:
+            self._weigh(kernels, patterns, rounds=0)
         self._clean(kernels, patterns)
         self._weigh(kernels, patterns)
 
