@@ -98,6 +98,16 @@ def prepare_recall(settings: Settings, now: datetime) -> str:
     return f"{brought}; {made.contact:,} to contact, {made.hold_out:,} held out, {made.waiting:,} wait"
 
 
+def forecast_step(settings: Settings, forecast: Callable[[Settings, datetime], str]) -> Step:
+    """The step that forecasts when another month is over; handed in, because serving does not import training."""
+
+    def is_due(now: datetime, last: datetime | None) -> bool:
+        months = [(at.year, at.month) for at in (now, last) if at for at in [at.astimezone(settings.zone)]]
+        return len(months) == 1 or months[0] != months[1]
+
+    return Step("forecast", forecast, is_due)
+
+
 STEPS = (
     Step("import", import_sources),
     Step("features", build_features),

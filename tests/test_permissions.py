@@ -53,6 +53,7 @@ ROUTES = {
     ("POST", "/recall/note"): "front_desk marketing manager admin",
     ("POST", "/recall/undo"): "front_desk marketing manager admin",
     ("GET", "/recall/export"): "marketing admin",
+    ("GET", "/forecast"): "manager admin",
     ("GET", "/metrics"): "admin",
     ("GET", "/api/v1/openapi.json"): ANYONE_IN,
     ("GET", "/api/v1/schedule"): "front_desk manager admin",
@@ -65,6 +66,9 @@ ROUTES = {
     ("GET", "/api/v1/recall/lists/{list_id}/export"): "marketing admin",
     ("POST", "/api/v1/recall/outcomes"): "front_desk marketing manager admin",
     ("POST", "/api/v1/recall/outcomes/{outcome_id}/undo"): "front_desk marketing manager admin",
+    ("GET", "/api/v1/forecasts"): "manager admin",
+    ("GET", "/api/v1/forecasts/capacity"): "manager admin",
+    ("GET", "/api/v1/forecasts/consumables"): "manager admin",
     ("GET", "/api/v1/audit"): "admin",
 }
 HOSTILE = (
