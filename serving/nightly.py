@@ -81,6 +81,15 @@ def score_bookings(settings: Settings, now: datetime) -> str:
     return f"{report.bookings:,} bookings, {sum(report.scored.values()):,} scored{kept}"
 
 
+def score_everybody(settings: Settings, now: datetime) -> str:
+    """Store every patient with flags and scores."""
+    from serving.patient_scoring import score_patients
+
+    report = score_patients(settings, now)
+    said = [f"{count:,} by {report.kinds[name]} for {name}" for name, count in report.scored.items()]
+    return f"{report.patients:,} patients; scored: {', '.join(said)}"
+
+
 def prepare_recall(settings: Settings, now: datetime) -> str:
     """Bring draws and outcomes back into the records, then prepare a recall list unless one is being worked on."""
     from serving.recall_build import is_list_due, prepare
@@ -111,6 +120,7 @@ def forecast_step(settings: Settings, forecast: Callable[[Settings, datetime], s
 STEPS = (
     Step("import", import_sources),
     Step("features", build_features),
+    Step("patients", score_everybody),
     Step("scores", score_bookings),
     Step("recall", prepare_recall),
 )

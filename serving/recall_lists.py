@@ -17,10 +17,10 @@ from sqlalchemy.orm import Session
 from features.errors import RevisitError
 from serving import consents
 from serving.db import BookingRow, ConsentRow, reading, writing
+from serving.explanation import Reason
 from serving.names import _
 from serving.recall_choice import may_use
 from serving.recall_tables import RecallItemRow, RecallListRow, RecallOutcomeRow, RecallRequestRow
-from serving.schedule import Reason
 
 Outcome = Literal["reached", "booked", "declined", "no_answer", "stop"]
 OUTCOMES: tuple[Outcome, ...] = ("booked", "reached", "no_answer", "declined", "stop")

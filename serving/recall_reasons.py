@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from serving.explanation import Reason
 from serving.i18n import Language
-from serving.schedule import Reason
 
 MOST = 3
 DAYS_PER_MONTH = 30.4

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine, inspect
-from sqlalchemy import text as sql
+from sqlalchemy import Engine, and_, func, select
 
 from serving.db import reading
+from serving.desk_tables import PatientScoreRow
 
 RULE = "rule"
 # What contacting changes, where a policy was proved; else the chance to come at all, which ranks nearly as well.
@@ -26,21 +26,18 @@ class Responses:
 
 def response_scores(engine: Engine) -> Responses:
     """Read each patient's newest chance of the first question that has been answered."""
-    if "patient_scores" not in inspect(engine).get_table_names():
-        return Responses()
     for question in QUESTIONS:
+        newest = (
+            select(PatientScoreRow.patient_id, func.max(PatientScoreRow.week).label("week"))
+            .where(PatientScoreRow.question == question)
+            .group_by(PatientScoreRow.patient_id)
+            .subquery()
+        )
+        is_newest = and_(PatientScoreRow.patient_id == newest.c.patient_id, PatientScoreRow.week == newest.c.week)
+        query = select(PatientScoreRow).join(newest, is_newest).where(PatientScoreRow.question == question)
         with reading(engine) as session:
-            rows = session.execute(
-                sql(
-                    """SELECT s.patient_id, s.probability, s.model_version FROM patient_scores s
-                    JOIN (SELECT patient_id, max(week) AS week FROM patient_scores
-                          WHERE question = :question GROUP BY patient_id) n
-                      ON n.patient_id = s.patient_id AND n.week = s.week
-                    WHERE s.question = :question AND s.probability IS NOT NULL"""
-                ),
-                {"question": question},
-            ).all()
+            rows = [row for row in session.scalars(query) if row.probability is not None]
         if rows:
-            versions = sorted({row.model_version for row in rows})
-            return Responses(question, versions[-1], {row.patient_id: float(row.probability) for row in rows})
+            last = max(rows, key=lambda row: row.scored_at)
+            return Responses(question, last.model_version, {row.patient_id: float(row.probability) for row in rows})  # type: ignore[arg-type]
     return Responses()

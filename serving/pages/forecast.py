@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -124,7 +125,7 @@ async def show(request: Request) -> Response:
 
 
 def _page(
-    request: Request, forecast: Forecast, chosen: Series, own: list[Series], clinics: dict[str, str]
+    request: Request, forecast: Forecast, chosen: Series, own: list[Series], clinics: Mapping[str, str]
 ) -> ForecastPage:
     web, say = web_of(request), language_of(request)
     hrefs = {one.name: _href(chosen.measure, one.name) for one in own}
@@ -158,7 +159,7 @@ def _measure(forecast: Forecast, measure: str, chosen: Series, say: Language) ->
     return Link(measure_name(measure, say), _href(measure, same), measure == chosen.measure)
 
 
-def _groups(own: list[Series], chosen: Series, clinics: dict[str, str], say: Language) -> tuple[Group, ...]:
+def _groups(own: list[Series], chosen: Series, clinics: Mapping[str, str], say: Language) -> tuple[Group, ...]:
     found = []
     for level, label in (*GROUPS, _BY_CLINIC_AND_LINE):
         members = [one for one in own if one.level == level]
