@@ -14,6 +14,7 @@ from starlette.requests import Request
 from features.errors import SettingsError
 from features.settings import Settings
 from serving.auth import SignedIn
+from serving.forecasts import Forecasts
 from serving.i18n import LANGUAGES, Language, language
 from serving.metrics import Metrics
 from serving.published import Published
@@ -86,6 +87,7 @@ class Web:
     renderer: Renderer
     published: Published
     rates: Rates
+    forecasts: Forecasts
     metrics: Metrics = field(default_factory=Metrics)
 
     async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

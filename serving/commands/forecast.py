@@ -11,8 +11,11 @@ from serving.clock import now
 from serving.commands.shared import friendly, settings
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pandas as pd
 
+    from features.settings import Settings
     from training.demand.panel import Panel
 
 HORIZON = click.IntRange(1, 60)
@@ -38,6 +41,18 @@ def forecast(context: click.Context, horizon: int) -> None:
         click.echo(f"{measure}: {words[language]}")
     if len(made.provisional):
         click.echo(f"provisional calendar (official days off not out yet): from {made.provisional[0]} on")
+
+
+def nightly_forecast(practice: Settings, moment: datetime) -> str:
+    """Forecast as a step of the night; too short a history is said, and is no failure."""
+    from features.errors import NotEnoughDataError
+    from training.demand.rebuild import rebuild
+
+    try:
+        made = rebuild(practice, moment)
+    except NotEnoughDataError as error:
+        return f"no forecast yet: {error}"
+    return f"{made.series:,} series forecast: {', '.join(made.measures)}"
 
 
 @forecast.command()
