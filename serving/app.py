@@ -15,6 +15,7 @@ from features.errors import RevisitError
 from features.settings import Settings
 from serving import api, db, problems
 from serving.auth import prepare
+from serving.client_tokens import ClientTokens
 from serving.guard import Guard
 from serving.pages import NAVIGATION, ROUTERS
 from serving.permissions import OPEN, SIGNED_IN, authorise, needs
@@ -51,6 +52,7 @@ def create_app(settings: Settings, options: Options | None = None) -> FastAPI:
         renderer=Renderer(NAVIGATION),
         published=Published(engine, settings.zone),
         rates=Rates(options.requests_per_minute),
+        tokens=ClientTokens(settings.cds_hooks),
     )
     app = FastAPI(
         title="Revisit",

@@ -51,6 +51,14 @@ ROUTES = {
     ("GET", "/api/v1/schedule"): "front_desk manager admin",
     ("GET", "/api/v1/clinics"): "front_desk manager admin",
     ("GET", "/api/v1/audit"): "admin",
+    ("GET", "/cds-services"): EVERYBODY,
+    ("POST", "/cds-services/{service}"): "front_desk admin",
+    ("POST", "/cds-services/{service}/feedback"): "front_desk admin",
+    ("GET", "/fhir/metadata"): EVERYBODY,
+    ("GET", "/fhir/RiskAssessment"): "front_desk admin",
+    ("POST", "/fhir/RiskAssessment/_search"): "front_desk admin",
+    ("GET", "/fhir/Flag"): "front_desk admin",
+    ("POST", "/fhir/Flag/_search"): "front_desk admin",
 }
 HOSTILE = (
     "' OR 1=1 --",
@@ -136,12 +144,20 @@ def test_every_route_declares_what_the_table_says(app: Any) -> None:
 def test_every_route_by_every_role(app: Any, role: str) -> None:
     client = client_of(app, role)
     for (method, path), allowed in ROUTES.items():
-        if method == "POST":  # signing in and out: tests/test_auth.py
+        if method == "POST":
             continue
         status = client.get(path.replace("{code}", "en")).status_code
         has_page = (path, role) != ("/", "marketing")  # a page of their own is yet to come
         assert (status != 403) == (allowed == EVERYBODY or (role in allowed.split() and has_page)), path
         assert status < 500
+    who = auth.find_session(app.state.web.engine, client.cookies["revisit_session"], now())
+    assert who is not None
+    for (method, path), allowed in ROUTES.items():
+        if method == "POST" and path not in ("/sign-in", "/sign-out"):
+            sent = client.post(path, json={}, headers={"X-CSRF-Token": who.csrf_token})
+            is_refused = (sent.status_code, "does not include this" in sent.text) == (403, True)
+            assert is_refused == (role not in allowed.split()), path
+            assert sent.status_code < 500
     first = client.get("/")
     assert first.status_code == (403 if role == "marketing" else 303)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+from serving import integration_tables  # noqa: F401 - their tables
 from serving.db import Base
 
 context.configure(
