@@ -36,6 +36,7 @@ logger = logging.getLogger("revisit.web")
 OPEN_PATHS = ("/sign-in", "/healthz", "/livez", "/readyz", "/cds-services", "/fhir/metadata")
 OPEN_FOLDERS = ("/static/", "/language/")
 MAX_BODY = 64 * 1024
+LARGE_BODIES = {"/api/v1/events/open-dental": 4 * 1024 * 1024}  # a thousand rows with all that is dropped
 MAX_FIELDS = 50
 FORM = "application/x-www-form-urlencoded"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -114,9 +115,10 @@ class Guard:
             return answer(request, 429, _TOO_OFTEN)
         if not _is_same_origin(request):
             return answer(request, 403, "The request came from another site.")
-        body = await _body(request)
+        most = LARGE_BODIES.get(path, MAX_BODY)
+        body = await _body(request, most)
         if body is None:
-            return answer(request, 413, f"The request is larger than {MAX_BODY // 1024} KB.")
+            return answer(request, 413, f"The request is larger than {most // 1024} KB.")
         request.state.body = body
         return _check_content(request, body, who, self.web.options.form_cookie)
 
@@ -208,14 +210,14 @@ def _is_same_origin(request: Request) -> bool:
     return origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
 
 
-async def _body(request: Request) -> bytes | None:
+async def _body(request: Request, most: int) -> bytes | None:
     length = request.headers.get("content-length", "0")
-    if not (length.isascii() and length.isdigit()) or len(length) > 12 or int(length) > MAX_BODY:
+    if not (length.isascii() and length.isdigit()) or len(length) > 12 or int(length) > most:
         return None
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > MAX_BODY:
+        if size > most:
             return None
         chunks.append(chunk)
     return b"".join(chunks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import String
+from sqlalchemy import Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from serving.db import Base
@@ -31,3 +31,20 @@ class CardFeedbackRow(Base):
     outcome_at: Mapped[datetime]
     received_at: Mapped[datetime]
     client: Mapped[str] = mapped_column(String(200))
+
+
+class ReceivedEventRow(Base):
+    """One row per event that a program sent: what it is known by, not what it says."""
+
+    __tablename__ = "received_events"
+    __table_args__ = (
+        UniqueConstraint("source", "event_id", name="uq_received_events_source_event_id"),
+        Index("ix_received_events_thing_hash", "thing_hash"),
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    source: Mapped[str] = mapped_column(String(80))
+    event_id: Mapped[str] = mapped_column(String(100))
+    thing_hash: Mapped[str] = mapped_column(String(64))
+    happened_at: Mapped[datetime | None]
+    received_at: Mapped[datetime] = mapped_column(index=True)
+    desk_event_id: Mapped[int | None]

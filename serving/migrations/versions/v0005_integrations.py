@@ -23,6 +23,20 @@ def upgrade() -> None:
     )
     op.create_index("ix_seen_tokens_expires_at", "seen_tokens", ["expires_at"])
     _create_feedback()
+    op.create_table(
+        "received_events",
+        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("source", sa.String(80), nullable=False),
+        sa.Column("event_id", sa.String(100), nullable=False),
+        sa.Column("thing_hash", sa.String(64), nullable=False),
+        sa.Column("happened_at", INSTANT, nullable=True),
+        sa.Column("received_at", INSTANT, nullable=False),
+        sa.Column("desk_event_id", sa.Integer(), nullable=True),
+        sa.PrimaryKeyConstraint("number", name="pk_received_events"),
+        sa.UniqueConstraint("source", "event_id", name="uq_received_events_source_event_id"),
+    )
+    op.create_index("ix_received_events_thing_hash", "received_events", ["thing_hash"])
+    op.create_index("ix_received_events_received_at", "received_events", ["received_at"])
 
 
 def _create_feedback() -> None:
@@ -44,5 +58,5 @@ def _create_feedback() -> None:
 
 def downgrade() -> None:
     """Remove them."""
-    for table in ("card_feedback", "seen_tokens"):
+    for table in ("received_events", "card_feedback", "seen_tokens"):
         op.drop_table(table)
