@@ -46,6 +46,14 @@ class Recall(_Chapter):
     default_interval_days: int = Field(default=183, ge=28, le=1100)
 
 
+class Desk(_Chapter):
+    """From when on the schedule flags a patient."""
+
+    lapse_risk: float = Field(default=0.25, gt=0, lt=1)  # probability of missing the recall window
+    overdue_weeks: int = Field(default=2, ge=0, le=104)  # past the due date of the recall
+    unanswered: int = Field(default=2, ge=1, le=20)  # messages and calls in a row
+
+
 class Source(_Chapter):
     """One export that the night's run imports."""
 
@@ -137,7 +145,7 @@ class Settings(_Chapter):
 
     Attributes
     ----------
-    practice, no_show, recall, online, cds_hooks, spark, nightly, paths
+    practice, no_show, recall, desk, online, cds_hooks, spark, nightly, paths
         The chapters of ``practice.toml``.
     database_url : str
         SQLAlchemy URL of the application database; empty means SQLite under
@@ -147,6 +155,7 @@ class Settings(_Chapter):
     practice: Practice = Practice()
     no_show: NoShow = NoShow()
     recall: Recall = Recall()
+    desk: Desk = Desk()
     nightly: Nightly = Nightly()
     online: Online = Online()
     cds_hooks: CdsHooks = CdsHooks()

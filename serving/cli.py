@@ -122,10 +122,17 @@ def catalogue_(out: Path) -> None:
 @main.command()
 @_friendly
 def score() -> None:
-    """Score every booking ahead and publish the schedule to the pages."""
+    """Score all patients and every booking ahead, and publish the schedule to the pages."""
+    from features.snapshots import built
+    from serving.patient_scoring import score_patients
     from serving.scoring import score as run
 
-    report = run(_settings(), now())
+    settings, moment = _settings(), now()
+    if built(settings).snapshots:
+        people = score_patients(settings, moment)
+        asked = ", ".join(f"{count:,} for {name}" for name, count in people.scored.items())
+        click.echo(f"{people.patients:,} patients stored; scored: {asked}")
+    report = run(settings, moment)
     scored = ", ".join(f"{count:,} by {name}" for name, count in report.scored.items())
     click.echo(f"{report.bookings:,} bookings published; scored: {scored}")
     for problem in report.problems:

@@ -81,7 +81,21 @@ def score_bookings(settings: Settings, now: datetime) -> str:
     return f"{report.bookings:,} bookings, {sum(report.scored.values()):,} scored{kept}"
 
 
-STEPS = (Step("import", import_sources), Step("features", build_features), Step("scores", score_bookings))
+def score_everybody(settings: Settings, now: datetime) -> str:
+    """Store every patient with flags and scores."""
+    from serving.patient_scoring import score_patients
+
+    report = score_patients(settings, now)
+    said = [f"{count:,} by {report.kinds[name]} for {name}" for name, count in report.scored.items()]
+    return f"{report.patients:,} patients; scored: {', '.join(said)}"
+
+
+STEPS = (
+    Step("import", import_sources),
+    Step("features", build_features),
+    Step("patients", score_everybody),
+    Step("scores", score_bookings),
+)
 
 
 @dataclass(frozen=True)

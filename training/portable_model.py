@@ -291,10 +291,11 @@ class PortableModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
             Column ``probability``; with ``params={"explain": True}`` also one
             column per feature and ``base``, which sum to the logit.
         """
-        answer = pd.DataFrame({"probability": self.blend.predict(model_input)}, index=model_input.index)
         if params and params.get("explain"):
-            answer = pd.concat([answer, self.blend.contributions(model_input)], axis=1)
-        return answer
+            parts = self.blend.contributions(model_input)  # they sum to the logit: one pass through the columns is enough
+            parts.insert(0, "probability", 1 / (1 + np.exp(-parts.sum(axis=1))))
+            return parts
+        return pd.DataFrame({"probability": self.blend.predict(model_input)}, index=model_input.index)
 
 
 mlflow.models.set_model(PortableModel())
