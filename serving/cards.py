@@ -13,12 +13,11 @@ from sqlalchemy import Engine
 
 from serving.api.shapes import Shape
 from serving.db import writing
-from serving.decisions import Action, suggested_action
 from serving.i18n import Language
 from serving.integration_tables import CardFeedbackRow
 from serving.names import ACTION_LABELS, _
 from serving.reasons import sentence
-from serving.standing import AtRisk
+from serving.standing import Answer
 
 LONGEST_SUMMARY = 139  # the specification: less than 140 characters
 OVERRIDE_REASONS = "urn:revisit:override-reasons"
@@ -30,17 +29,19 @@ REASONS_TO_OVERRIDE = {
     "wrong": _("The record is wrong"),
 }
 _SUMMARY = _("No-show risk %(percent)d %%: booking of %(moment)s")
+_LAPSE = _("May not come back within the recall window")
+_LAPSE_PERCENT = _("May not come back within the recall window: %(percent)d %%")
 _BASIS = _("By the practice's own records up to %(moment)s.")
 SERVICES = {
     "revisit-patient-view": (
         "patient-view",
-        _("Bookings at risk"),
-        _("Bookings of the patient that may be missed, why, and what may help."),
+        _("Visits at risk"),
+        _("Bookings that may be missed and patients who may not come back: why, and what may help."),
     ),
     "revisit-appointment-book": (
         "appointment-book",
-        _("Bookings at risk, while booking"),
-        _("While a visit is booked: bookings of the patient that may be missed, and what may help."),
+        _("Visits at risk, while booking"),
+        _("While a visit is booked: what may be missed, why, and what may help."),
     ),
 }
 
@@ -168,42 +169,46 @@ def describe(say: Language) -> Services:
     )
 
 
-def make_cards(found: Sequence[AtRisk], say: Language, zone: ZoneInfo) -> Cards:
-    """Make a card of each booking whose risk is raised, the highest first.
+def make_cards(found: Sequence[Answer], say: Language, zone: ZoneInfo) -> Cards:
+    """Make a card of each answer whose risk is raised, the highest first.
 
     Parameters
     ----------
-    found : sequence of AtRisk
-        Bookings ahead of one patient.
+    found : sequence of Answer
+        About one patient.
     say : Language
         Of the texts.
     zone : ZoneInfo
         The practice's time zone.
     """
-    raised = sorted((one for one in found if one.risk != "low"), key=lambda one: -one.score.probability)
+    raised = sorted((one for one in found if one.level in ("medium", "high")), key=lambda one: -(one.probability or 0))
     return Cards(cards=[_card(one, say, zone) for one in raised])
 
 
-def _card(one: AtRisk, say: Language, zone: ZoneInfo) -> Card:
-    percent = round(100 * one.score.probability)
-    moment = (say.moment if one.booking.is_start_time_known else _day)(one.booking.starts_at, zone)
-    summary = say.text(_SUMMARY) % {"percent": percent, "moment": moment}
-    action: Action = suggested_action(one.booking, one.score, one.risk)
+def _card(one: Answer, say: Language, zone: ZoneInfo) -> Card:
     lines = [f"- {sentence(reason, say)}" for reason in one.reasons]
-    lines += ["", say.text(_BASIS) % {"moment": say.moment(one.score.as_of, zone)}]
+    lines += ["", say.text(_BASIS) % {"moment": say.moment(one.as_of, zone)}]
     return Card(
         uuid=str(uuid.uuid4()),
-        summary=summary[:LONGEST_SUMMARY],
+        summary=_summary(one, say, zone)[:LONGEST_SUMMARY],
         detail="\n".join(lines).strip(),
-        indicator="warning" if one.risk == "high" else "info",
-        source=Source(label="Revisit", topic=Coding(code="no_show", system=TOPICS)),
-        suggestions=[Suggestion(label=say.text(ACTION_LABELS[action]), uuid=str(uuid.uuid4()))],
+        indicator="warning" if one.level == "high" and one.booking else "info",
+        source=Source(label="Revisit", topic=Coding(code=one.question, system=TOPICS)),
+        suggestions=[Suggestion(label=say.text(ACTION_LABELS[one.action]), uuid=str(uuid.uuid4()))],
         selectionBehavior="at-most-one",
         overrideReasons=[
             Coding(code=code, system=OVERRIDE_REASONS, display=say.text(text))
             for code, text in REASONS_TO_OVERRIDE.items()
         ],
     )
+
+
+def _summary(one: Answer, say: Language, zone: ZoneInfo) -> str:
+    percent = None if one.probability is None else round(100 * one.probability)
+    if one.booking is None:
+        return say.text(_LAPSE) if percent is None else say.text(_LAPSE_PERCENT) % {"percent": percent}
+    moment = (say.moment if one.booking.is_start_time_known else _day)(one.booking.starts_at, zone)
+    return say.text(_SUMMARY) % {"percent": percent, "moment": moment}
 
 
 def _day(moment: datetime, zone: ZoneInfo) -> str:

@@ -6,95 +6,85 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
-
-from starlette.responses import Response
 
 from serving.decisions import Band
+from serving.fhir_answers import Resource
 from serving.i18n import Language
 from serving.names import BAND_LABELS, _
+from serving.patients import LAPSE, RETURN
 from serving.reasons import sentence
-from serving.schedule import Booking, Reason, Score
+from serving.standing import NO_SHOW, Answer
 
-MEDIA_TYPE = "application/fhir+json"
 VERSION = "4.0.1"
 QUESTIONS = "urn:revisit:questions"
 RISK_LEVELS = "http://terminology.hl7.org/CodeSystem/risk-probability"
 FLAG_CATEGORIES = "http://terminology.hl7.org/CodeSystem/flag-category"
 _LEVELS: Mapping[Band, str] = {"low": "low", "medium": "moderate", "high": "high"}
-_ISSUES = {401: "login", 403: "forbidden", 404: "not-found", 405: "not-supported", 413: "too-long", 429: "throttled"}
-_QUESTION = _("The booking is missed")
-_FLAG = _("Booking at risk of being missed: %(percent)d %%")
-
-Resource = dict[str, Any]
-
-
-def fhir_answer(resource: Mapping[str, Any], status: int = 200) -> Response:
-    """Answer with a resource."""
-    body = json.dumps(resource, ensure_ascii=False, separators=(",", ":"))
-    return Response(body, status_code=status, media_type=MEDIA_TYPE)
+_OUTCOMES = {
+    NO_SHOW: _("The booking is missed"),
+    LAPSE: _("No visit within the recall window"),
+    RETURN: _("A visit within 90 days"),
+}
+_FLAGS = {NO_SHOW: _("Booking at risk of being missed"), LAPSE: _("At risk of not coming back")}
 
 
-def outcome(status: int, message: str) -> Resource:
-    """Say what went wrong, as FHIR does."""
-    kind = _ISSUES.get(status, "invalid" if status < 500 else "exception")
-    return {
-        "resourceType": "OperationOutcome",
-        "issue": [{"severity": "error", "code": kind, "diagnostics": message}],
-    }
-
-
-def risk_assessment(booking: Booking, score: Score, risk: Band, shown: Sequence[Reason], say: Language) -> Resource:
-    """Say how likely a booking is missed, by which model, for which reasons.
+def risk_assessment(answer: Answer, say: Language) -> Resource:
+    """Say how likely something is, by which model, for which reasons.
 
     Parameters
     ----------
-    booking, score, risk
-        The booking, its stored score, the score's band.
-    shown : sequence of Reason
-        Those worth showing.
+    answer : Answer
+        As stored.
     say : Language
         Of the texts.
     """
-    reasons = [{"text": sentence(reason, say)} for reason in shown]
-    return {
+    prediction: Resource = {
+        "outcome": {
+            "coding": [{"system": QUESTIONS, "code": answer.question}],
+            "text": say.text(_OUTCOMES[answer.question]),
+        }
+    }
+    if answer.probability is not None:
+        prediction["probabilityDecimal"] = round(answer.probability, 4)
+    if answer.level is not None:
+        prediction["qualitativeRisk"] = _level(answer.level, say)
+    if answer.until is not None:
+        begins = answer.until if answer.booking else answer.as_of
+        prediction["whenPeriod"] = {"start": _instant(begins), "end": _instant(answer.until)}
+    made: Resource = {
         "resourceType": "RiskAssessment",
-        "id": _identity("risk", booking.appointment_id, score.contract),
-        "meta": {"lastUpdated": _instant(score.scored_at)},
+        "id": _identity("risk", answer.question, answer.about),
+        "meta": {"lastUpdated": _instant(answer.scored_at)},
         "language": say.code,
         "status": "final",
-        "method": {"text": f"Revisit {score.model_name} v{score.model_version}"},
-        "subject": {"reference": f"Patient/{booking.patient_id}"},
-        "occurrenceDateTime": _instant(score.as_of),
-        "basis": [{"reference": f"Appointment/{booking.appointment_id}"}],
-        "prediction": [
-            {
-                "outcome": {
-                    "coding": [{"system": QUESTIONS, "code": "no_show"}],
-                    "text": say.text(_QUESTION),
-                },
-                "probabilityDecimal": round(score.probability, 4),
-                "qualitativeRisk": _level(risk, say),
-                "whenPeriod": {"start": _instant(booking.starts_at), "end": _instant(booking.starts_at)},
-            }
-        ],
-        **({"note": reasons} if reasons else {}),
+        "method": {"text": f"Revisit: {answer.method}"},
+        "subject": {"reference": f"Patient/{answer.patient_id}"},
+        "occurrenceDateTime": _instant(answer.as_of),
+        "prediction": [prediction],
     }
+    if answer.booking:
+        made["basis"] = [{"reference": f"Appointment/{answer.booking.appointment_id}"}]
+    if answer.reasons:
+        made["note"] = [{"text": sentence(reason, say)} for reason in answer.reasons]
+    return made
 
 
-def flag(booking: Booking, score: Score, say: Language) -> Resource:
-    """Flag a patient whose booking is at high risk; it ends when the visit begins."""
-    text = say.text(_FLAG) % {"percent": round(100 * score.probability)}
+def flag(answer: Answer, say: Language) -> Resource:
+    """Flag a patient at high risk; that of a booking ends when the visit begins."""
+    text = say.text(_FLAGS[answer.question])
+    if answer.probability is not None:
+        text = f"{text} ({round(100 * answer.probability)} %)"
+    period = {"start": _instant(answer.as_of)} | ({"end": _instant(answer.until)} if answer.until else {})
     return {
         "resourceType": "Flag",
-        "id": _identity("flag", booking.appointment_id, score.contract),
-        "meta": {"lastUpdated": _instant(score.scored_at)},
+        "id": _identity("flag", answer.question, answer.about),
+        "meta": {"lastUpdated": _instant(answer.scored_at)},
         "language": say.code,
         "status": "active",
         "category": [{"coding": [{"system": FLAG_CATEGORIES, "code": "admin"}]}],
-        "code": {"coding": [{"system": QUESTIONS, "code": "no_show"}], "text": text},
-        "subject": {"reference": f"Patient/{booking.patient_id}"},
-        "period": {"start": _instant(score.as_of), "end": _instant(booking.starts_at)},
+        "code": {"coding": [{"system": QUESTIONS, "code": answer.question}], "text": text},
+        "subject": {"reference": f"Patient/{answer.patient_id}"},
+        "period": period,
     }
 
 

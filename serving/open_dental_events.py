@@ -156,9 +156,7 @@ def _booking(
         "is_start_time_known": True,
         "starts_at": starts.isoformat(),
     }
-    return Sent(
-        _identity(kind, row), "appointments", {name: value for name, value in told.items() if value}, recorded
-    )
+    return Sent(_identity(kind, row), "appointments", {name: value for name, value in told.items() if value}, recorded)
 
 
 def _broken(kind: str, starts: datetime, recorded: datetime | None, conventions: Conventions) -> str:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from features.errors import RevisitError
-from serving.fhir_shapes import fhir_answer, outcome
+from serving.fhir_answers import fhir_answer, outcome
 
 _FOR_PROGRAMS = ("/api", "/cds-services", "/fhir")
 _CODES = {

@@ -21,7 +21,7 @@ from serving.cards import (
 from serving.clock import now
 from serving.permissions import OPEN, needs
 from serving.problems import Problem
-from serving.standing import asked_standing
+from serving.standing import asked_answers
 from serving.web import accepted_language, signed_in, web_of
 
 router = APIRouter(prefix="/cds-services", tags=["cds hooks"])
@@ -38,11 +38,11 @@ async def services(request: Request) -> Services:
 @router.post("/{service}", response_model_exclude_none=True)
 @needs("patient.view")
 async def call(request: Request, service: ServiceId, hook: HookRequest) -> Cards:
-    """Return cards on the patient's bookings that may be missed."""
+    """Return cards: bookings that may be missed, a patient who may not come back."""
     expected = SERVICES[service][0]
     if hook.hook != expected:
         raise Problem(400, f"The service {service} answers the hook {expected}.")
-    found = await asked_standing(request, hook.context.patientId, f"cds_{expected}")
+    found = await asked_answers(request, hook.context.patientId, f"cds_{expected}")
     return make_cards(found, accepted_language(request), web_of(request).settings.zone)
 
 

@@ -158,10 +158,9 @@ def _sent(event: EventBody) -> Sent:
 def _answer(one: Received) -> EventAnswer:
     return EventAnswer(
         id=one.event_id,
-        state=one.state,  # type: ignore[arg-type]
+        state=one.state,
         is_new=one.is_new,
         problem=one.problem,
         received_at=one.received_at,
         finished_at=one.finished_at,
     )
-

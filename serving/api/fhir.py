@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.clock import now
-from serving.fhir_shapes import MEDIA_TYPE, Resource, capability, fhir_answer, flag, risk_assessment, searchset
-from serving.i18n import Language
+from serving.fhir_answers import MEDIA_TYPE, fhir_answer
+from serving.fhir_shapes import capability, flag, risk_assessment, searchset
 from serving.permissions import OPEN, needs
 from serving.problems import Problem
-from serving.standing import AtRisk, asked_standing
+from serving.standing import asked_answers
 from serving.web import accepted_language, web_of
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -63,7 +63,7 @@ async def metadata(request: Request) -> Response:
 @router.get("/RiskAssessment", openapi_extra=_PARAMETERS)
 @needs("patient.view")
 async def risks(request: Request) -> Response:
-    """Search risk assessments of one patient's bookings ahead."""
+    """Search risk assessments: of one patient's bookings ahead, and of the patient coming back."""
     return await _search(request, "RiskAssessment", request.query_params)
 
 
@@ -77,7 +77,7 @@ async def risks_by_form(request: Request) -> Response:
 @router.get("/Flag", openapi_extra=_PARAMETERS)
 @needs("patient.view")
 async def flags(request: Request) -> Response:
-    """Search flags: bookings of one patient at high risk."""
+    """Search flags: what of one patient is at high risk."""
     return await _search(request, "Flag", request.query_params)
 
 
@@ -90,19 +90,14 @@ async def flags_by_form(request: Request) -> Response:
 
 async def _search(request: Request, kind: str, asked: Mapping[str, str]) -> Response:
     patient, count = _patient(asked), _count(asked)
-    found = await asked_standing(request, patient, f"fhir_{kind.lower()}")
+    found = await asked_answers(request, patient, f"fhir_{kind.lower()}")
     say = accepted_language(request)
     if kind == "Flag":
-        found = [one for one in found if one.risk == "high"]
-    shown = [_resource(one, kind, say) for one in found[:count]]
+        found = [one for one in found if one.level == "high"]
+    make = flag if kind == "Flag" else risk_assessment
+    shown = [make(one, say) for one in found[:count]]
     understood = urlencode({"patient": f"Patient/{patient}", "_count": count})
     return fhir_answer(searchset(shown, len(found), _base(request), f"{kind}?{understood}"))
-
-
-def _resource(one: AtRisk, kind: str, say: Language) -> Resource:
-    if kind == "Flag":
-        return flag(one.booking, one.score, say)
-    return risk_assessment(one.booking, one.score, one.risk, one.reasons, say)
 
 
 def _patient(asked: Mapping[str, str]) -> str:

@@ -69,7 +69,9 @@ def key() -> None:
 @click.option("--scope", "scopes", multiple=True, required=True, help="What it may do, such as schedule.view; repeat.")
 @click.option("--clinics", help="Clinics it may read, separated by commas; all by default.")
 @click.option("--days", type=click.IntRange(min=1), help="Days until it ends; it does not by default.")
-@click.option("--theirs", "is_theirs", is_flag=True, help="Ask for a key that the program has (Open Dental's customer key).")
+@click.option(
+    "--theirs", "is_theirs", is_flag=True, help="Ask for a key that the program has (Open Dental's customer key)."
+)
 @friendly
 def add_key(name: str, scopes: tuple[str, ...], clinics: str | None, days: int | None, is_theirs: bool) -> None:
     """Make a key; it is shown this once."""
