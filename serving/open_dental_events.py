@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from serving.desk_events import PATIENTS
 from serving.received import Sent
 
 APPOINTMENT, DELETED, PATIENT, SELECTED = "appointment", "appointmentdeleted", "patient", "patientselected"
@@ -122,7 +123,7 @@ def _event(
             return "broken"
         # Being selected has no time of its own: twice in a minute is one look.
         seen = {**row, "DateTStamp": f"{at:%Y-%m-%dT%H:%M}"} if kind == SELECTED else row
-        return Sent(_identity(kind, seen), "patients", {"patient_id": patient})
+        return Sent(_identity(kind, seen), PATIENTS, {"patient_id": patient})
     if kind not in (APPOINTMENT, DELETED):
         return "unused"
     state = "broken" if kind == DELETED else _STATES.get(row.get("AptStatus", "").lower())

@@ -38,7 +38,7 @@ class Sent:
     event_id : str
         The program's own number of the event, at most 100 characters.
     table : str
-        One of `serving.desk_events.TABLES`, or ``patients``: nothing to record, look at the patient again.
+        One of `serving.desk_events.TABLES`, or `serving.desk_events.PATIENTS`.
     row : mapping
         Columns of the contract alone, the key and ``patient_id`` among them.
     happened_at : datetime, optional
