@@ -15,8 +15,8 @@ from features.errors import RevisitError
 from features.settings import Settings
 from serving import api, db, problems
 from serving.auth import prepare
-from serving.forecasts import Forecasts
 from serving.client_tokens import ClientTokens
+from serving.forecasts import Forecasts
 from serving.guard import Guard
 from serving.pages import NAVIGATION, ROUTERS
 from serving.permissions import OPEN, SIGNED_IN, authorise, needs

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from features.errors import SettingsError
 from features.settings import Settings
 from serving.auth import SignedIn
-from serving.forecasts import Forecasts
 from serving.client_tokens import ClientTokens
+from serving.forecasts import Forecasts
 from serving.i18n import LANGUAGES, Language, language
 from serving.metrics import Metrics
 from serving.published import Published
