@@ -23,7 +23,7 @@ from features.families import FAMILIES
 from features.online_events import record_event
 from features.online_packing import slot_of
 from features.online_rows import open_rows
-from features.online_sync import write_patients_online
+from features.online_sync import rows_of, write_patients_online
 from features.records.erasure import ErasedPatients, erase_person
 from features.records.history import restore
 from features.records.merging import merge
@@ -164,6 +164,7 @@ def test_nobody_is_left_online(practice: Any, online: Online) -> None:
     store = register(settings)
     write_online(settings, store, now)
     write_patients_online(settings, store, now)
+    rows_of(store).close()
     event = {
         "appointment_id": "A6",
         "patient_id": f"{GONE}1",
