@@ -84,7 +84,7 @@ def fan_chart(title: str, actual: pd.Series, ahead: pd.DataFrame) -> Figure:
     matplotlib.figure.Figure
         Bands of 80, 60, 40 and 20 %.
     """
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = Figure(figsize=(8, 4))
     axes = figure.subplots()
     past = actual.sort_index()
     axes.plot(pd.PeriodIndex(past.index).to_timestamp(), past.to_numpy(dtype=float), color=INK, linewidth=1.5)
