@@ -41,9 +41,15 @@ class NoShow(_Chapter):
 
 
 class Recall(_Chapter):
-    """When a patient without a prescription and without a rhythm is due."""
+    """When a patient without a prescription and without a rhythm is due, and what a week's list of calls may hold."""
 
     default_interval_days: int = Field(default=183, ge=28, le=1100)
+    calls_per_week: int = Field(default=40, ge=1, le=500)
+    hold_out_share: float = Field(default=0.10, ge=0, le=0.5)  # left alone by chance: how the effect is measured
+    long_overdue_share: float = Field(default=0.20, ge=0, le=1)
+    contact_gap_days: int = Field(default=28, ge=1, le=366)
+    contacts_per_year: int = Field(default=6, ge=1, le=52)
+    channels: tuple[Literal["phone", "wechat", "sms", "email"], ...] = ("phone", "wechat", "sms", "email")
 
 
 class Desk(_Chapter):
@@ -106,6 +112,7 @@ class Spark(_Chapter):
     """Where features are computed that one machine is too small for."""
 
     master: str = Field(default="local[2]", pattern=r"^(local(\[.+\])?|local-cluster\[.+\]|spark://.+|k8s://.+|yarn)$")
+    joins: bool = False  # whether Feast joins training sets there too
 
 
 class Paths(_Chapter):

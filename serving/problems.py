@@ -19,6 +19,7 @@ _CODES = {
     403: "refused",
     404: "not_found",
     405: "method_not_allowed",
+    409: "not_now",
     413: "too_large",
     415: "unsupported_media_type",
     422: "not_valid",

@@ -26,6 +26,8 @@ from serving.clock import now
 from serving.desk_events import patients_since, waiting
 from serving.models import Champions
 from serving.patient_scoring import Answerers, last_used_of_patients, score_patients
+from serving.recall_build import answer_requests
+from serving.recall_returns import bring_back
 from serving.schedule import publish_again, read_publication
 from serving.scoring import last_used, score
 from serving.taking_in import show_again, take_in
@@ -120,10 +122,22 @@ class Job:
     run: Callable[[Scorer, datetime], None]
 
 
+def prepare_recall(scorer: Scorer, at: datetime) -> None:
+    """Prepare the recall list that somebody asked for."""
+    answer_requests(scorer.settings, scorer.engine, at)
+
+
+def bring_back_recall(scorer: Scorer, at: datetime) -> None:
+    """Write draws and outcomes of recall lists into the records."""
+    bring_back(scorer.settings, scorer.engine, at)
+
+
 JOBS = (
     Job("take in events", TICK_SECONDS, take_in_events),
     Job("follow champions", 5.0, follow_champions),
     Job("follow patients' champions", 5.0, follow_patients),
+    Job("prepare recall lists", 1.0, prepare_recall),
+    Job("bring back recall outcomes", 60.0, bring_back_recall),
 )
 
 

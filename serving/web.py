@@ -15,6 +15,7 @@ from features.errors import SettingsError
 from features.settings import Settings
 from serving.auth import SignedIn
 from serving.client_tokens import ClientTokens
+from serving.forecasts import Forecasts
 from serving.i18n import LANGUAGES, Language, language
 from serving.metrics import Metrics
 from serving.published import Published
@@ -87,6 +88,7 @@ class Web:
     renderer: Renderer
     published: Published
     rates: Rates
+    forecasts: Forecasts
     tokens: ClientTokens
     metrics: Metrics = field(default_factory=Metrics)
 
