@@ -99,6 +99,7 @@ def test_a_day_as_other_programs_see_it(app: Any, client: TestClient) -> None:
             "model_version": "3",
             "as_of": "2026-11-22T21:00:00+08:00",
         },
+        "flags": ["no_show"],
         "reasons": [
             {"code": "missed_visits", "direction": 1, "text": "Missed 2 of the last 5 visits"},
             {"code": "lead_time", "direction": 1, "text": "Booked 17 days ahead"},
@@ -208,7 +209,14 @@ def test_looking_is_recorded(app: Any, client: TestClient) -> None:
 
 def test_openapi_describes_the_answers(client: TestClient) -> None:
     schema = client.get("/api/v1/openapi.json").json()
-    assert set(schema["paths"]) == {"/api/v1/schedule", "/api/v1/clinics", "/api/v1/audit"}
+    assert set(schema["paths"]) == {
+        "/api/v1/schedule",
+        "/api/v1/clinics",
+        "/api/v1/audit",
+        "/api/v1/patients",
+        "/api/v1/patient",
+        "/api/v1/actions",
+    }
     responses = schema["paths"]["/api/v1/schedule"]["get"]["responses"]
     assert responses["200"]["content"]["application/json"]["schema"]["$ref"].endswith("ScheduleAnswer")
     for status in ("400", "401", "404", "422", "503"):

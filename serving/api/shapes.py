@@ -39,6 +39,10 @@ class ErrorAnswer(Shape):
 ERRORS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorAnswer} for code in (400, 401, 403, 404, 422, 429, 503)}
 
 
+# A body can be too large, or no JSON.
+BODY_ERRORS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorAnswer} for code in (413, 415)}
+
+
 class PageAnswer(Shape, Generic[Item]):
     """One page of a list; `next` is null on the last."""
 
