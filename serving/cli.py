@@ -17,7 +17,7 @@ import click
 
 from serving.clock import now
 from serving.commands import models, patient, people, records
-from serving.commands.forecast import forecast
+from serving.commands.forecast import forecast, nightly_forecast
 from serving.commands.mapping import mapping
 from serving.commands.record import record
 from serving.commands.shared import friendly as _friendly
@@ -156,10 +156,12 @@ def serve(host: str, port: int) -> None:
 @click.option("--again", "is_again", is_flag=True, help="Begin anew even if the last run broke off halfway.")
 @_friendly
 def nightly(is_again: bool) -> None:
-    """Import what is configured, build features, score, and whatever else is due; go on where a crash ended."""
-    from serving.nightly import run_nightly
+    """Import, build features, score, prepare the recall list, forecast; go on where a crash ended."""
+    from serving.nightly import STEPS, forecast_step, run_nightly
 
-    raise SystemExit(0 if run_nightly(_settings(), now, is_again=is_again) else 1)
+    settings = _settings()
+    steps = (*STEPS, forecast_step(settings, nightly_forecast))
+    raise SystemExit(0 if run_nightly(settings, now, steps, is_again=is_again) else 1)
 
 
 @main.command()

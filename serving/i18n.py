@@ -25,6 +25,8 @@ _FULL_DAY = {"en": "d MMM y", "zh": "y年M月d日"}
 _FULL_MOMENT = {"en": "d MMM y, HH:mm", "zh": "y年M月d日 HH:mm"}
 _SHORT_DAY = {"en": "d MMM", "zh": "M月d日"}
 _MOMENT = {"en": "d MMM, HH:mm", "zh": "M月d日 HH:mm"}
+_SHORT_MONTH = {"en": "MMM", "zh": "M月"}
+_MONTH = {"en": "MMM y", "zh": "y年M月"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,18 @@ class Language:
         """Write a day with its weekday."""
         return str(format_date(value, _DAY[self.code], locale=self.locale))
 
+    def short_day(self, value: date) -> str:
+        """Write a day of this year."""
+        return str(format_date(value, _SHORT_DAY[self.code], locale=self.locale))
+
+    def short_month(self, value: date) -> str:
+        """Write a month without its year."""
+        return str(format_date(value, _SHORT_MONTH[self.code], locale=self.locale))
+
+    def month(self, value: date) -> str:
+        """Write a month with its year."""
+        return str(format_date(value, _MONTH[self.code], locale=self.locale))
+
     def weekday(self, number: int) -> str:
         """Name a weekday, 0 being Monday."""
         return str(self.locale.days["format"]["wide"][number % 7])
@@ -76,10 +90,6 @@ class Language:
     def full_day(self, value: date) -> str:
         """Write a day of a year."""
         return str(format_date(value, _FULL_DAY[self.code], locale=self.locale))
-
-    def short_day(self, value: date) -> str:
-        """Write a day without its year."""
-        return str(format_date(value, _SHORT_DAY[self.code], locale=self.locale))
 
 
 @cache

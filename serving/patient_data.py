@@ -16,7 +16,7 @@ from features.records.erasure import erase_person, person_records
 from features.records.store import RecordStore
 from features.settings import Settings
 from features.store import forget, open_feast
-from serving import audit, db, desk_tables  # noqa: F401 - the desk's tables are a patient's too
+from serving import audit, db, desk_tables, recall_tables  # noqa: F401 - their tables are a patient's too
 from serving.db import Base, ScoreRow, reading, writing
 from serving.schedule import add_publication
 

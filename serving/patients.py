@@ -1,7 +1,7 @@
 """Patients as the pages show them: who they are, what their flags are made of, their scores week by week.
 
 The scorer writes, the web worker reads. A patient's name is here and with the
-bookings, and nowhere else in the application database.
+bookings, and with those on recall lists; nowhere else in the application database.
 """
 
 from __future__ import annotations
