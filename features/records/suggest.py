@@ -79,10 +79,7 @@ def suggest_mapping(path: Path, time_zone: str = "") -> str:
                 draft.dates[draft.columns[role]] = found
         _settle_times(draft)
         status = _status(draft)
-        if status:
-            body = _appointments(draft, status)
-        else:
-            body = _register(draft) if _is_register(draft) else _visits(draft)
+        body = _appointments(draft, status) if status else _register(draft) if _is_register(draft) else _visits(draft)
         return "\n".join([*_top(draft, path, time_zone), *body, *_rest(draft)]) + "\n"
 
 
