@@ -330,5 +330,5 @@ def test_results_are_dated_and_name_their_benchmarks() -> None:
     results = text_of(ROOT / "benchmarks" / "RESULTS.md")
     assert re.search(r"^## \d{4}-\d\d-\d\d: ", results, re.MULTILINE)
     for path in (ROOT / "benchmarks").glob("*.py"):
-        if path.stem not in {"__init__", "harness", "bulk_history", "returns"}:  # what benchmarks share
+        if path.stem not in {"__init__", "harness", "bulk_history", "returns", "serving_load"}:  # what benchmarks share
             assert f"python -m benchmarks.{path.stem}" in results

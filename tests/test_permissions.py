@@ -46,6 +46,14 @@ ROUTES = {
     ("GET", "/language/{code}"): EVERYBODY,
     ("GET", "/schedule"): "front_desk manager admin",
     ("GET", "/schedule/board"): "front_desk manager admin",
+    ("POST", "/schedule/note"): "front_desk admin",
+    ("GET", "/patients"): "front_desk admin",
+    ("POST", "/patients"): "front_desk admin",
+    ("GET", "/patient"): "front_desk admin",
+    ("GET", "/patient/live"): "front_desk admin",
+    ("POST", "/patient/contact"): "front_desk admin",
+    ("POST", "/patient/booking"): "front_desk admin",
+    ("POST", "/patient/change"): "front_desk admin",
     ("GET", "/recall"): "front_desk marketing manager admin",
     ("GET", "/recall/waiting"): "front_desk marketing manager admin",
     ("POST", "/recall/ask"): "marketing manager admin",
@@ -58,6 +66,9 @@ ROUTES = {
     ("GET", "/api/v1/openapi.json"): ANYONE_IN,
     ("GET", "/api/v1/schedule"): "front_desk manager admin",
     ("GET", "/api/v1/clinics"): "front_desk manager admin",
+    ("GET", "/api/v1/patients"): "front_desk admin",
+    ("GET", "/api/v1/patient"): "front_desk admin",
+    ("POST", "/api/v1/actions"): "front_desk admin",
     ("GET", "/api/v1/recall/lists"): "front_desk marketing manager admin",
     ("POST", "/api/v1/recall/lists"): "marketing manager admin",
     ("GET", "/api/v1/recall/lists/{list_id}"): "front_desk marketing manager admin",
@@ -171,7 +182,7 @@ def test_every_route_by_every_role(app: Any, role: str) -> None:
         here = path.replace("{code}", "en").replace("{list_id}", "1").replace("{outcome_id}", "1")
         status = asked(app, client, role, method, here).status_code
         assert (status != 403) == (allowed == EVERYBODY or role in allowed.split()), path
-        assert status < 500
+        assert status < 500 or status == 503, path  # nothing has been forecast here
     first = client.get("/")
     assert (first.status_code, first.headers["location"]) == (303, "/recall" if role == "marketing" else "/schedule")
 
