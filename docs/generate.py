@@ -12,7 +12,7 @@ import click
 from pydantic import BaseModel
 
 from features import labels, schedule
-from features.contracts import CONTRACTS, PATIENT_CONTRACTS, ModelContract
+from features.contracts import ALL_CONTRACTS, CONTRACTS, PATIENT_CONTRACTS, REGRESSION, ModelContract
 from features.families import FAMILIES
 from features.records.schema import Column, Table
 from features.records.store import KEPT_COLUMNS, QUARANTINE, QUARANTINE_COLUMNS
@@ -293,7 +293,7 @@ def _contracts() -> list[str]:
         "from it. A model carries its contract's fingerprint as a tag and is refused once the contract has changed.",
         "",
     ]
-    for contract in CONTRACTS.values():
+    for contract in ALL_CONTRACTS.values():
         lines += _contract(contract)
     return lines
 
@@ -306,14 +306,23 @@ def _contract(contract: ModelContract) -> Iterator[str]:
             ("version", str(contract.version)),
             ("one score per", contract.grain),
             ("decided", f"moment `{contract.moment}`"),
-            ("label 1", contract.label),
+            ("label" if contract.task == REGRESSION else "label 1", contract.label),
             ("baseline", contract.baseline),
             ("used for", contract.decision),
-            ("features", ", ".join(f"`{name}`" for name in contract.feature_names)),
+            ("features", _features_read(contract)),
             ("conditions", ", ".join(f"`{feature.name}`" for feature in contract.conditions) or "none"),
         ],
     )
     yield ""
+
+
+def _features_read(contract: ModelContract) -> str:
+    """Names, or where they are listed if it reads all that are known of a patient."""
+    of_patients = {feature for family in FAMILIES.values() for feature in family.features}
+    others = [f"`{feature.name}`" for feature in contract.features if feature not in of_patients]
+    if not of_patients <= set(contract.features):
+        return ", ".join(f"`{name}`" for name in contract.feature_names)
+    return ", ".join((*others, f"all {len(of_patients)} [of patients](patient-features.md)"))
 
 
 def _commands() -> list[str]:

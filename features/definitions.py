@@ -11,7 +11,7 @@ from feast.data_format import ParquetFormat
 from feast.types import Float64
 
 from features import schedule
-from features.contracts import CONTRACTS, PATIENT_CONTRACTS, PLAN_CONTRACTS, VALUE_365D, ModelContract
+from features.contracts import CONTRACTS, PATIENT_CONTRACTS, PLAN_CONTRACTS, RECALL, VALUE_365D, ModelContract
 from features.families import FAMILIES
 from features.spec import Family, Feature
 
@@ -74,7 +74,7 @@ def definitions(features: Path) -> list[Entity | FeatureView | FeatureService]:
         view,
         *views.values(),
         *(_service(contract, [view]) for contract in CONTRACTS.values()),
-        *(_service(contract, list(views.values())) for contract in (*PATIENT_CONTRACTS.values(), VALUE_365D)),
+        *(_service(contract, list(views.values())) for contract in (*PATIENT_CONTRACTS.values(), VALUE_365D, RECALL)),
         # A plan's own features are computed when they are asked for; its patient's come from here.
         *(_service(contract, list(views.values())) for contract in PLAN_CONTRACTS.values()),
     ]
