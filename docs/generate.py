@@ -12,8 +12,9 @@ import click
 from pydantic import BaseModel
 
 from features import labels, schedule
-from features.contracts import ALL_CONTRACTS, CONTRACTS, PATIENT_CONTRACTS, REGRESSION, ModelContract
+from features.contracts import ALL_CONTRACTS, CONTRACTS, PATIENT_CONTRACTS, PLAN_CONTRACTS, REGRESSION, ModelContract
 from features.families import FAMILIES
+from features.plan_grain import PLAN_GRAIN
 from features.records.schema import Column, Table
 from features.records.store import KEPT_COLUMNS, QUARANTINE, QUARANTINE_COLUMNS
 from features.records.tables import PERSONAL_TABLES, TABLES
@@ -36,7 +37,7 @@ VARIABLES: Mapping[str, str] = {
     "should.",
     "REVISIT_REQUESTS_PER_MINUTE": "How often one person or program may ask; 1200 by default.",
     "REVISIT_BULK": "Benchmarks alone: a folder in which a bulk history is kept from one run to the next.",
-    "REVISIT_FEATURETOOLS": "Benchmarks alone: a Python with Featuretools, which does not fit beside our libraries.",
+    "REVISIT_FEATURETOOLS": "Benchmarks alone: a Python with Featuretools and the older setuptools that it needs.",
     "REVISIT_SHARED": "Tests and benchmarks alone: the folder whose `data/` holds the public data sets.",
 }
 
@@ -48,6 +49,7 @@ def pages() -> dict[str, str]:
         "tables.md": _tables(),
         "features.md": _features(),
         "patient-features.md": _patient_features(),
+        "plan-features.md": _plan_features(),
         "contracts.md": _contracts(),
         "commands.md": _commands(),
     }
@@ -277,6 +279,26 @@ def _patient_family(family: Family) -> Iterator[str]:
     yield ""
 
 
+def _plan_features() -> list[str]:
+    readers = ", ".join(f"`{name}`" for name in PLAN_CONTRACTS)
+    return [
+        "# Features of treatment plans",
+        "",
+        f"Feast view `{PLAN_GRAIN.name}`: one row per plan with something agreed to and not done, and snapshot;",
+        "timestamp `as_of`, entities `plan` and `patient` (an item of no plan is a plan of its own). Every value is",
+        "what was known before that moment; see [Point in time](../explanation/point-in-time.md). All are stored as",
+        "doubles, flags as 0 or 1. They are not put online: plans are scored by night, from the snapshot.",
+        "",
+        f"{len(PLAN_GRAIN.features)} features, read by {readers} together with all",
+        "[features of the plan's patient](patient-features.md).",
+        "",
+        *_grid(
+            ("feature", "meaning", "unit", "reason"),
+            [(f"`{f.name}`", _cut(f), f.unit, _reason(f)) for f in PLAN_GRAIN.features],
+        ),
+    ]
+
+
 def _reason(feature: Feature) -> str:
     return f"`{feature.reason}`" if feature.reason else "never shown"
 
@@ -306,23 +328,31 @@ def _contract(contract: ModelContract) -> Iterator[str]:
             ("version", str(contract.version)),
             ("one score per", contract.grain),
             ("decided", f"moment `{contract.moment}`"),
-            ("label" if contract.task == REGRESSION else "label 1", contract.label),
+            ("looks ahead", f"{contract.horizon_days} days" if contract.horizon_days else "until it is over"),
+            ("amount" if contract.task == REGRESSION else "label 1", contract.label),
             ("baseline", contract.baseline),
             ("used for", contract.decision),
-            ("features", _features_read(contract)),
+            ("features", _features_of(contract)),
             ("conditions", ", ".join(f"`{feature.name}`" for feature in contract.conditions) or "none"),
         ],
     )
     yield ""
 
 
-def _features_read(contract: ModelContract) -> str:
-    """Names, or where they are listed if it reads all that are known of a patient."""
-    of_patients = {feature for family in FAMILIES.values() for feature in family.features}
-    others = [f"`{feature.name}`" for feature in contract.features if feature not in of_patients]
-    if not of_patients <= set(contract.features):
+def _features_of(contract: ModelContract) -> str:
+    """Views that are read whole, by name; else the features themselves."""
+    if contract.entity == "appointment":
         return ", ".join(f"`{name}`" for name in contract.feature_names)
-    return ", ".join((*others, f"all {len(of_patients)} [of patients](patient-features.md)"))
+    of_patients = [(family, "patient-features.md") for family in FAMILIES.values()]
+    pages = ([(PLAN_GRAIN, "plan-features.md")] if contract.entity == "plan" else []) + of_patients
+    read = []
+    for family, page in pages:
+        chosen = [f for f in family.features if f in contract.features]
+        names = ", ".join(f"`{f.name}`" for f in chosen)
+        if chosen:
+            all_of = f"all {len(chosen)} of [`{family.name}`]({page})"
+            read.append(all_of if len(chosen) == len(family.features) else f"of [`{family.name}`]({page}): {names}")
+    return "; ".join(read)
 
 
 def _commands() -> list[str]:

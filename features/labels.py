@@ -18,6 +18,10 @@ PERIOD_DAYS = 30  # of the hazard of finishing a plan
 # A patient who has not been seen for longer is not looked at any more.
 SEEN_WITHIN_DAYS = 1096
 
+# The trade's rule of thumb: lost is who left two messages or calls in a row unanswered,
+# or missed more than three returns.
+SEED_UNANSWERED, SEED_MISSED_RECALLS = 2, 3
+
 # Bookings made at least this many days ahead are the ones a practice reminds of.
 REMINDED_DAYS_AHEAD = 3
 # A day on which less than half as many of them as usual were reminded is an outage.

@@ -41,9 +41,23 @@ class NoShow(_Chapter):
 
 
 class Recall(_Chapter):
-    """When a patient without a prescription and without a rhythm is due."""
+    """When a patient without a prescription and without a rhythm is due, and what a week's list of calls may hold."""
 
     default_interval_days: int = Field(default=183, ge=28, le=1100)
+    calls_per_week: int = Field(default=40, ge=1, le=500)
+    hold_out_share: float = Field(default=0.10, ge=0, le=0.5)  # left alone by chance: how the effect is measured
+    long_overdue_share: float = Field(default=0.20, ge=0, le=1)
+    contact_gap_days: int = Field(default=28, ge=1, le=366)
+    contacts_per_year: int = Field(default=6, ge=1, le=52)
+    channels: tuple[Literal["phone", "wechat", "sms", "email"], ...] = ("phone", "wechat", "sms", "email")
+
+
+class Desk(_Chapter):
+    """From when on the schedule flags a patient."""
+
+    lapse_risk: float = Field(default=0.25, gt=0, lt=1)  # probability of missing the recall window
+    overdue_weeks: int = Field(default=2, ge=0, le=104)  # past the due date of the recall
+    unanswered: int = Field(default=2, ge=1, le=20)  # messages and calls in a row
 
 
 class Source(_Chapter):
@@ -73,10 +87,32 @@ class Online(_Chapter):
         return self
 
 
+class CdsClient(_Chapter):
+    """One system that may ask for decision support with tokens of its own."""
+
+    issuer: str = Field(min_length=1, max_length=180)  # `iss` of its tokens
+    jwks: str  # file with its public keys (JWK Set)
+    clinics: tuple[str, ...] | None = None  # those it may ask about; all by default
+
+
+class CdsHooks(_Chapter):
+    """Who may ask for decision support (CDS Hooks)."""
+
+    base_url: str = ""  # address of Revisit as clients call it, without /cds-services
+    clients: tuple[CdsClient, ...] = ()
+
+    @model_validator(mode="after")
+    def _needs_base_url(self) -> Self:
+        if self.clients and not self.base_url.startswith(("https://", "http://")):
+            raise ValueError("clients need base_url, such as https://revisit.example: tokens name the address called")
+        return self
+
+
 class Spark(_Chapter):
     """Where features are computed that one machine is too small for."""
 
     master: str = Field(default="local[2]", pattern=r"^(local(\[.+\])?|local-cluster\[.+\]|spark://.+|k8s://.+|yarn)$")
+    joins: bool = False  # whether Feast joins training sets there too
 
 
 class Paths(_Chapter):
@@ -116,7 +152,7 @@ class Settings(_Chapter):
 
     Attributes
     ----------
-    practice, no_show, recall, online, spark, nightly, paths
+    practice, no_show, recall, desk, online, cds_hooks, spark, nightly, paths
         The chapters of ``practice.toml``.
     database_url : str
         SQLAlchemy URL of the application database; empty means SQLite under
@@ -126,8 +162,10 @@ class Settings(_Chapter):
     practice: Practice = Practice()
     no_show: NoShow = NoShow()
     recall: Recall = Recall()
+    desk: Desk = Desk()
     nightly: Nightly = Nightly()
     online: Online = Online()
+    cds_hooks: CdsHooks = CdsHooks()
     spark: Spark = Spark()
     paths: Paths = Paths()
     database_url: str = ""

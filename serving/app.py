@@ -15,6 +15,8 @@ from features.errors import RevisitError
 from features.settings import Settings
 from serving import api, db, problems
 from serving.auth import prepare
+from serving.client_tokens import ClientTokens
+from serving.forecasts import Forecasts
 from serving.guard import Guard
 from serving.pages import NAVIGATION, ROUTERS
 from serving.permissions import OPEN, SIGNED_IN, authorise, needs
@@ -50,7 +52,9 @@ def create_app(settings: Settings, options: Options | None = None) -> FastAPI:
         engine=engine,
         renderer=Renderer(NAVIGATION),
         published=Published(engine, settings.zone),
+        forecasts=Forecasts(settings.paths.forecasts),
         rates=Rates(options.requests_per_minute),
+        tokens=ClientTokens(settings.cds_hooks),
     )
     app = FastAPI(
         title="Revisit",

@@ -17,7 +17,7 @@ import click
 
 from serving.clock import now
 from serving.commands import models, patient, people, records
-from serving.commands.forecast import forecast
+from serving.commands.forecast import forecast, nightly_forecast
 from serving.commands.mapping import mapping
 from serving.commands.record import record
 from serving.commands.shared import friendly as _friendly
@@ -122,10 +122,17 @@ def catalogue_(out: Path) -> None:
 @main.command()
 @_friendly
 def score() -> None:
-    """Score every booking ahead and publish the schedule to the pages."""
+    """Score all patients and every booking ahead, and publish the schedule to the pages."""
+    from features.snapshots import built
+    from serving.patient_scoring import score_patients
     from serving.scoring import score as run
 
-    report = run(_settings(), now())
+    settings, moment = _settings(), now()
+    if built(settings).snapshots:
+        people = score_patients(settings, moment)
+        asked = ", ".join(f"{count:,} for {name}" for name, count in people.scored.items())
+        click.echo(f"{people.patients:,} patients stored; scored: {asked}")
+    report = run(settings, moment)
     scored = ", ".join(f"{count:,} by {name}" for name, count in report.scored.items())
     click.echo(f"{report.bookings:,} bookings published; scored: {scored}")
     for problem in report.problems:
@@ -149,10 +156,12 @@ def serve(host: str, port: int) -> None:
 @click.option("--again", "is_again", is_flag=True, help="Begin anew even if the last run broke off halfway.")
 @_friendly
 def nightly(is_again: bool) -> None:
-    """Import what is configured, build features, score, and whatever else is due; go on where a crash ended."""
-    from serving.nightly import run_nightly
+    """Import, build features, score, prepare the recall list, forecast; go on where a crash ended."""
+    from serving.nightly import STEPS, forecast_step, run_nightly
 
-    raise SystemExit(0 if run_nightly(_settings(), now, is_again=is_again) else 1)
+    settings = _settings()
+    steps = (*STEPS, forecast_step(settings, nightly_forecast))
+    raise SystemExit(0 if run_nightly(settings, now, steps, is_again=is_again) else 1)
 
 
 @main.command()

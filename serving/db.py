@@ -157,6 +157,7 @@ class BookingRow(Base):
     status: Mapped[str] = mapped_column(String(24))
     booked_at: Mapped[datetime]
     published_at: Mapped[datetime]
+    clinician_name: Mapped[str | None]
 
 
 class ScoreRow(Base):
@@ -184,6 +185,7 @@ class PublicationRow(Base):
     as_of: Mapped[datetime]
     booking_count: Mapped[int]
     model_versions: Mapped[dict[str, Any]]
+    context: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
 class AuditRow(Base):

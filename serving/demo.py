@@ -27,6 +27,7 @@ from serving import db
 from serving.auth import AccountError, create_user
 from serving.console import console
 from serving.models import find_champion, newest_runs
+from serving.patient_scoring import score_patients
 from serving.running import must_be_free, service, wait, wait_until_ready
 from serving.schedule import read_publication
 from serving.scoring import score
@@ -177,8 +178,9 @@ def _publication(settings: Settings, now: datetime) -> str:
     is_by_champions = used <= in_use and bool(used) == bool(in_use)
     if publication and is_by_champions and _is_today(settings, publication.as_of.isoformat(), now):
         return f"{publication.booking_count:,} bookings already there"
+    people = score_patients(settings, now)
     report = score(settings, now)
-    return f"{report.bookings:,} bookings, {sum(report.scored.values()):,} scored"
+    return f"{report.bookings:,} bookings, {sum(report.scored.values()):,} scored; {people.patients:,} patients"
 
 
 def _accounts(settings: Settings) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from features.contracts import ModelContract
-from serving.schedule import Reason
+from serving.explanation import Reason
 
 Numbers = Mapping[str, float]
 Values = dict[str, int | float | str]

@@ -22,6 +22,9 @@ _CATALOG = "locale/{}/LC_MESSAGES/messages.po"
 LANGUAGES: Mapping[str, str] = MappingProxyType({"en": "English", "zh": "中文"})
 _DAY = {"en": "EEEE, d MMMM", "zh": "M月d日 EEEE"}
 _MOMENT = {"en": "d MMM, HH:mm", "zh": "M月d日 HH:mm"}
+_SHORT_DAY = {"en": "d MMM", "zh": "M月d日"}
+_SHORT_MONTH = {"en": "MMM", "zh": "M月"}
+_MONTH = {"en": "MMM y", "zh": "y年M月"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,18 @@ class Language:
     def day(self, value: date) -> str:
         """Write a day with its weekday."""
         return str(format_date(value, _DAY[self.code], locale=self.locale))
+
+    def short_day(self, value: date) -> str:
+        """Write a day of this year."""
+        return str(format_date(value, _SHORT_DAY[self.code], locale=self.locale))
+
+    def short_month(self, value: date) -> str:
+        """Write a month without its year."""
+        return str(format_date(value, _SHORT_MONTH[self.code], locale=self.locale))
+
+    def month(self, value: date) -> str:
+        """Write a month with its year."""
+        return str(format_date(value, _MONTH[self.code], locale=self.locale))
 
     def weekday(self, number: int) -> str:
         """Name a weekday, 0 being Monday."""

@@ -20,7 +20,7 @@ from features.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHAMPION = "champion"
+CHAMPION, RULE = "champion", "rule"
 _NO_SUCH_ALIAS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow: no such model; no such alias
 
 
@@ -100,6 +100,14 @@ def load_champion(settings: Settings, contract: ModelContract) -> Champion | Non
     return None if version is None else load_version(settings, contract, version)
 
 
+def load_rule(settings: Settings, contract: ModelContract) -> Champion | None:
+    """Load the rule that a contract goes by while no model has earned the alias; None where none is stored, or fits."""
+    version = _find(settings, contract, RULE)
+    if version is None or version.fingerprint != contract.fingerprint:
+        return None
+    return load_version(settings, contract, version)
+
+
 def load_version(settings: Settings, contract: ModelContract, version: Version) -> Champion:
     """Load one version, and have it score one booking, all of whose features are 0.
 
@@ -148,6 +156,8 @@ class Champions:
     last_used : mapping of str to str
         Version of each contract that made the newest scores: what is kept, at
         the start, where the alias names one that is of no use.
+    contracts : mapping of str to ModelContract
+        Those to follow; those about bookings by default.
 
     Attributes
     ----------
@@ -155,9 +165,15 @@ class Champions:
         Why a contract's newest champion is not in use, if so.
     """
 
-    def __init__(self, settings: Settings, last_used: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        last_used: Mapping[str, str] = MappingProxyType({}),
+        contracts: Mapping[str, ModelContract] = CONTRACTS,
+    ) -> None:
         self.problems: dict[str, str] = {}
         self._settings = settings
+        self._contracts = contracts
         self._last_used = last_used
         self._named: dict[str, str | None] = {}  # what the alias said last
         self._held: dict[str, Champion | None] = {}
@@ -176,7 +192,7 @@ class Champions:
             If the registry itself cannot be read.
         """
         changed = []
-        for name, contract in CONTRACTS.items():
+        for name, contract in self._contracts.items():
             version = find_champion(self._settings, contract)
             named = version.number if version else None
             if name in self._named and self._named[name] == named:

@@ -54,6 +54,10 @@ STATUSES: Mapping[str, str] = {
 ACTION_LABELS: Mapping[str, str] = {
     "confirm_by_phone": _("Confirm by phone"),
     "send_reminder": _("Send a reminder"),
+    "offer_next_visit": _("Offer the next visit before leaving"),
+    "explain_plan": _("Ask the clinician to explain the plan"),
+    "check_contact": _("Ask how to reach them best"),
+    "offer_family": _("Offer the family a visit too"),
     "none": _("Nothing to do"),
     "no_score": _("Not scored yet"),
 }

@@ -81,7 +81,49 @@ def score_bookings(settings: Settings, now: datetime) -> str:
     return f"{report.bookings:,} bookings, {sum(report.scored.values()):,} scored{kept}"
 
 
-STEPS = (Step("import", import_sources), Step("features", build_features), Step("scores", score_bookings))
+def score_everybody(settings: Settings, now: datetime) -> str:
+    """Store every patient with flags and scores."""
+    from serving.patient_scoring import score_patients
+
+    report = score_patients(settings, now)
+    said = [f"{count:,} by {report.kinds[name]} for {name}" for name, count in report.scored.items()]
+    return f"{report.patients:,} patients; scored: {', '.join(said)}"
+
+
+def prepare_recall(settings: Settings, now: datetime) -> str:
+    """Bring draws and outcomes back into the records, then prepare a recall list unless one is being worked on."""
+    from serving.recall_build import is_list_due, prepare
+    from serving.recall_returns import bring_back
+
+    engine = db.engine(settings.application_database)
+    try:
+        draws, outcomes = bring_back(settings, engine, now)
+        brought = f"{draws:,} draws and {outcomes:,} outcomes brought back"
+        if not is_list_due(engine, now):
+            return f"{brought}; this week's list is being worked on"
+    finally:
+        engine.dispose()
+    made = prepare(settings, now)
+    return f"{brought}; {made.contact:,} to contact, {made.hold_out:,} held out, {made.waiting:,} wait"
+
+
+def forecast_step(settings: Settings, forecast: Callable[[Settings, datetime], str]) -> Step:
+    """The step that forecasts when another month is over; handed in, because serving does not import training."""
+
+    def is_due(now: datetime, last: datetime | None) -> bool:
+        months = [(at.year, at.month) for at in (now, last) if at for at in [at.astimezone(settings.zone)]]
+        return len(months) == 1 or months[0] != months[1]
+
+    return Step("forecast", forecast, is_due)
+
+
+STEPS = (
+    Step("import", import_sources),
+    Step("features", build_features),
+    Step("patients", score_everybody),
+    Step("scores", score_bookings),
+    Step("recall", prepare_recall),
+)
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, delete, func, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine, delete, select, text
 
 from features.errors import StoreError
 from features.records.erasure import erase_person, person_records
 from features.records.store import RecordStore
 from features.settings import Settings
 from features.store import forget, open_feast
-from serving import audit, db
-from serving.db import Base, BookingRow, PublicationRow, ScoreRow, reading, writing
+from serving import audit, db, desk_tables, recall_tables  # noqa: F401 - their tables are a patient's too
+from serving.db import Base, ScoreRow, reading, writing
+from serving.schedule import add_publication
 
 _OWNED = [table for table in Base.metadata.sorted_tables if "patient_id" in table.columns]
 
@@ -146,22 +146,8 @@ def _delete_rows(engine: Engine, numbers: tuple[str, ...], now: datetime, by: st
             gone = session.execute(delete(table).where(table.columns["patient_id"].in_(numbers)))
             counts[table.name] = int(getattr(gone, "rowcount", 0))
         if counts["bookings"]:
-            _publish_again(session, now)
+            add_publication(session, now)
     return {name: count for name, count in counts.items() if count}
-
-
-def _publish_again(session: Session, now: datetime) -> None:
-    """Let pages read anew: they hold what was published in memory until a newer publication appears."""
-    newest = session.scalar(select(PublicationRow).order_by(PublicationRow.publication_id.desc()).limit(1))
-    if newest is not None:
-        session.add(
-            PublicationRow(
-                published_at=now,
-                as_of=newest.as_of,
-                booking_count=session.scalar(select(func.count()).select_from(BookingRow)) or 0,
-                model_versions=newest.model_versions,
-            )
-        )
 
 
 def _wipe(engine: Engine) -> None:

@@ -22,6 +22,8 @@ _TABLE = """
     schedule.write      x           -         -       x     -
     patient.view        x           -         -       x     x
     recall.view         x           x         x       x     x
+    recall.note         x           x         x       x     x
+    recall.start        -           x         x       x     -
     recall.export       -           x         -       x     -
     forecast.view       -           -         x       x     x
     models.view         -           -         x       x     x

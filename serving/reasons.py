@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from serving.decisions import Band
+from serving.explanation import Reason
 from serving.i18n import Language
 from serving.names import service_name
-from serving.schedule import Reason
+from serving.patient_sentences import PATIENT_SENTENCES
 
 MAX_SHOWN = 3
 MIN_CONTRIBUTION = 0.05
@@ -158,4 +159,5 @@ SENTENCES: Mapping[str, Callable[[_Values, Language], str]] = {
     "booking_pattern": _booking_pattern,
     "clinic_level": _clinic_level,
     "service": _service,
+    **PATIENT_SENTENCES,
 }

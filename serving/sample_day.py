@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from serving.schedule import BOOKING_CONTRACT, EVENING_CONTRACT, Booking, Reason, Score
+from serving.explanation import Reason
+from serving.schedule import BOOKING_CONTRACT, EVENING_CONTRACT, Booking, Score
 
 CLINICS = {"east": "East Lake · 东湖", "north": "North Gate · 北门"}
 _NAMES = (

@@ -14,37 +14,17 @@ from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Engine, delete, func, insert, select
+from sqlalchemy import ColumnElement, Engine, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from features.errors import StoreError
 from serving.db import BookingRow, ClinicRow, PublicationRow, ScoreRow, reading, writing
+from serving.explanation import Reason
+from serving.patients import Standing, standings
 
 BOOKING_CONTRACT = "no_show_booking"
 EVENING_CONTRACT = "no_show_evening"
 CONTRACTS = (BOOKING_CONTRACT, EVENING_CONTRACT)
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One plain reason behind a score.
-
-    Attributes
-    ----------
-    code : str
-        Key of `serving.reasons.SENTENCES`.
-    direction : int
-        +1 raises the risk, -1 lowers it.
-    contribution : float
-        Its part of the score, on the logit scale.
-    values : dict
-        The patient's own numbers that the sentence names.
-    """
-
-    code: str
-    direction: int
-    contribution: float
-    values: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +43,7 @@ class Booking:
     service_line: str | None = None
     is_start_time_known: bool = True
     duration_minutes: int | None = None
+    clinician_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,24 +62,36 @@ class Score:
 
 @dataclass(frozen=True)
 class Publication:
-    """The publication that pages show."""
+    """The publication that pages show.
+
+    Attributes
+    ----------
+    publication_id, published_at, as_of, booking_count
+        Which one, when, up to when the records were known, how many bookings.
+    model_versions : mapping of str to str
+        By contract.
+    context : mapping
+        ``levels`` by contract and ``clinic_shares`` by clinic: what a single booking is scored with later.
+    """
 
     publication_id: int
     published_at: datetime
     as_of: datetime
     booking_count: int
     model_versions: Mapping[str, str]
+    context: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class DaySchedule:
-    """One clinic's day, all read at the same moment."""
+    """One clinic's day, all read at the same moment; patients by number, those who are known."""
 
     clinic_id: str
     clinic_name: str
     day: date
     publication: Publication | None
     entries: tuple[tuple[Booking, Score | None], ...]
+    patients: Mapping[str, Standing] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,6 +112,7 @@ def publish_schedule(
     *,
     as_of: datetime,
     published_at: datetime,
+    context: Mapping[str, Mapping[str, float]] | None = None,
 ) -> int:
     """Replace what is published, in one transaction.
 
@@ -136,6 +130,8 @@ def publish_schedule(
         Up to when the records were known.
     published_at : datetime
         This moment.
+    context : mapping, optional
+        As `Publication` has it.
 
     Returns
     -------
@@ -160,10 +156,35 @@ def publish_schedule(
             as_of=as_of,
             booking_count=len(bookings),
             model_versions={score.contract: score.model_version for score in scores},
+            context=dict(context or {}),
         )
         session.add(row)
         session.flush()
         return row.publication_id
+
+
+def publish_again(engine: Engine, at: datetime) -> None:
+    """Let pages read anew what has changed beside the bookings; before the first publication there is nothing to do."""
+    with writing(engine) as session:
+        add_publication(session, at)
+
+
+def add_publication(session: Session, at: datetime) -> None:
+    """Add a publication of what stands there now, within a transaction of the caller's.
+
+    Pages hold what was published in memory until a newer publication appears.
+    """
+    newest = _newest_publication(session)
+    if newest is not None:
+        session.add(
+            PublicationRow(
+                published_at=at,
+                as_of=newest.as_of,
+                booking_count=session.scalar(select(func.count()).select_from(BookingRow)) or 0,
+                model_versions=dict(newest.model_versions),
+                context=dict(newest.context),
+            )
+        )
 
 
 def _insert(session: Session, table: type[Any], rows: Iterable[dict[str, Any]]) -> None:
@@ -211,12 +232,14 @@ def read_schedule(engine: Engine, clinic_id: str, day: date, zone: ZoneInfo) -> 
         name = session.scalar(select(ClinicRow.name).where(ClinicRow.clinic_id == clinic_id))
         if name is None:
             return None
+        entries = tuple(_entries(session, clinic_id, day, zone))
         return DaySchedule(
             clinic_id=clinic_id,
             clinic_name=name,
             day=day,
             publication=_newest_publication(session),
-            entries=tuple(_entries(session, clinic_id, day, zone)),
+            entries=entries,
+            patients=standings(session, {booking.patient_id for booking, _ in entries}),
         )
 
 
@@ -246,15 +269,21 @@ def read_day(engine: Engine, clinic_id: str, local_day: date, zone: ZoneInfo) ->
 def _entries(session: Session, clinic_id: str, day: date, zone: ZoneInfo) -> list[tuple[Booking, Score | None]]:
     begins = datetime.combine(day, time(), tzinfo=zone)
     ends = datetime.combine(day + timedelta(days=1), time(), tzinfo=zone)
+    return entries_where(
+        session,
+        BookingRow.clinic_id == clinic_id,
+        BookingRow.starts_at >= begins.astimezone(UTC),
+        BookingRow.starts_at < ends.astimezone(UTC),
+    )
+
+
+def entries_where(session: Session, *conditions: ColumnElement[bool]) -> list[tuple[Booking, Score | None]]:
+    """Read the bookings that fulfil all conditions, by start time, each with the score to show."""
     joined = BookingRow.__table__.outerjoin(ScoreRow.__table__, ScoreRow.appointment_id == BookingRow.appointment_id)
     query = (
         select(BookingRow, ScoreRow)
         .select_from(joined)
-        .where(
-            BookingRow.clinic_id == clinic_id,
-            BookingRow.starts_at >= begins.astimezone(UTC),
-            BookingRow.starts_at < ends.astimezone(UTC),
-        )
+        .where(*conditions)
         .order_by(BookingRow.starts_at, BookingRow.appointment_id)
     )
     found = []

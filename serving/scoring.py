@@ -22,6 +22,8 @@ from features.records.store import RecordStore
 from features.settings import Settings
 from features.store import last_build, read_online, register, training_set, write_online
 from serving import db
+from serving.desk_records import bookings as read_bookings
+from serving.desk_records import clinic_names, desk_records
 from serving.explaining import reasons
 from serving.models import Champion, Champions
 from serving.schedule import Booking, Score, publish_schedule, read_publication
@@ -29,7 +31,6 @@ from serving.schedule import Booking, Score, publish_schedule, read_publication
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-DAYS_SHOWN_BACK = 7
 DAYS_OF_CLINIC_SHARE = 90  # as the feature of the clinic's level counts
 
 
@@ -106,20 +107,24 @@ def _one_at_a_time(settings: Settings) -> FileLock:
 def _publish(settings: Settings, engine: Engine, champions: Champions, now: datetime) -> ScoringReport:
     store = register(settings)
     ahead = write_online(settings, store, now)
-    bookings = _bookings(settings, now)
+    with desk_records(settings) as con:
+        bookings, names = read_bookings(con, now), clinic_names(con, now)
     by_id = {booking.appointment_id: booking for booking in bookings}
     shares = _clinic_shares(settings, now)
     scores: list[Score] = []
+    levels: dict[str, float] = {}
     for name, contract in CONTRACTS.items():
         due = ahead[(ahead["moment"] == contract.moment) & ahead["appointment_id"].isin(set(by_id))]
         champion = champions.get(name)
         if champion is not None and len(due):
             features = read_online(store, contract, due["appointment_id"].tolist())
-            shift = _level(settings, store, champion, now)
-            as_of = due.set_index("appointment_id")["as_of"]
-            scores += _scores(champion, features, shift, as_of, by_id, shares, now)
-    clinics = {booking.clinic_id: booking.clinic_id for booking in bookings}
-    publish_schedule(engine, bookings, scores, clinics, as_of=now, published_at=now)
+            shift = levels[name] = _level(settings, store, champion, now)
+            moments = zip(due["appointment_id"], due["as_of"], strict=True)
+            as_of = {str(key): moment.to_pydatetime() for key, moment in moments}
+            scores += scores_of(champion, features, shift, as_of, by_id, shares, now)
+    clinics = {booking.clinic_id: names.get(booking.clinic_id, booking.clinic_id) for booking in bookings}
+    context = {"levels": levels, "clinic_shares": shares}
+    publish_schedule(engine, bookings, scores, clinics, as_of=now, published_at=now, context=context)
     return ScoringReport(
         bookings=len(bookings),
         scored={name: sum(score.contract == name for score in scores) for name in CONTRACTS},
@@ -144,15 +149,34 @@ def _level(settings: Settings, store: FeatureStore, champion: Champion, now: dat
     return float(shift[0])
 
 
-def _scores(
+def scores_of(
     champion: Champion,
     features: pd.DataFrame,
     shift: float,
-    as_of: pd.Series,
+    as_of: Mapping[str, datetime],
     bookings: Mapping[str, Booking],
     clinic_shares: Mapping[str, float],
     now: datetime,
 ) -> Iterator[Score]:
+    """Score bookings and say why.
+
+    Parameters
+    ----------
+    champion : Champion
+        Of a contract about bookings.
+    features : pandas.DataFrame
+        One row per booking, by its number.
+    shift : float
+        The level, on the logit.
+    as_of : mapping of str to datetime
+        Decision moment by booking.
+    bookings : mapping of str to Booking
+        By number.
+    clinic_shares : mapping of str to float
+        Share of each clinic's recent visits that were missed.
+    now : datetime
+        This moment.
+    """
     contract: ModelContract = champion.contract
     answers = champion.score(features, shift)
     for key in features.index:
@@ -164,7 +188,7 @@ def _scores(
             probability=float(part["probability"]),
             model_name=contract.name,
             model_version=champion.version.number,
-            as_of=as_of[key].to_pydatetime(),
+            as_of=as_of[key],
             scored_at=now,
             reasons=reasons(contract, row.to_dict(), part.to_dict(), booking.service_line, share),
         )
@@ -184,30 +208,3 @@ def _clinic_shares(settings: Settings, now: datetime) -> dict[str, float]:
             {"now": now, "since": now - timedelta(days=DAYS_OF_CLINIC_SHARE)},
         )
         return dict(found.fetchall())
-
-
-def _bookings(settings: Settings, now: datetime) -> list[Booking]:
-    """The newest state of every booking of the last days and of all days ahead, with the patient's name."""
-    columns = [name for name in Booking.__dataclass_fields__ if name not in ("patient_name", "birth_year")]
-    with connect() as con:
-        RecordStore(settings.paths.records).attach(con, ["appointments", "patients", "contact_details"])
-        for table in ("appointments", "patients", "contact_details"):
-            attach_states(con, table)
-        found = con.execute(
-            f"""SELECT {", ".join(f"b.{name}" for name in columns)}, c.full_name AS patient_name, p.birth_year
-            FROM appointments_states b
-            LEFT JOIN patients_states p ON p.patient_id = b.patient_id AND {known("p", "$now")}
-            LEFT JOIN contact_details_states c ON c.patient_id = b.patient_id AND {known("c", "$now")}
-            WHERE {known("b", "$now")} AND b.starts_at >= $since AND b.status <> 'rescheduled'""",
-            {"now": now, "since": now - timedelta(days=DAYS_SHOWN_BACK)},
-        )
-        names = [column[0] for column in found.description or ()]
-        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-    return [
-        Booking(**{k: v for k, v in row.items() if k != "is_start_time_known"}, is_start_time_known=_is_known(row))
-        for row in rows
-    ]
-
-
-def _is_known(row: dict[str, object]) -> bool:
-    return row["is_start_time_known"] is not False

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import json
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,8 @@ from features.settings import NoShow, Paths, Practice, Settings
 from features.simulator import PracticePlan, SimulatedPractice, simulate, write_export
 
 NOW = datetime(2026, 11, 17, 1, 30, tzinfo=UTC)  # a Tuesday, half past nine in Shanghai
+
+os.environ["COLUMNS"] = "200"  # consoles made at import keep the width of that moment
 
 hypothesis_settings.register_profile(
     "revisit", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
@@ -58,11 +63,31 @@ def brazil_csv(shared_data: Path) -> Path:
 
 
 @pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+    """Run a benchmark's small setting in this process, which has imported its libraries already; its last line."""
+
+    def run(name: str, data: Path | None = None) -> dict[str, Any]:
+        chosen = () if data is None else ("--data", str(data))
+        monkeypatch.setattr("sys.argv", [name, "--quick", *chosen])
+        disabled = logging.root.manager.disable
+        try:
+            with warnings.catch_warnings():
+                importlib.import_module(f"benchmarks.{name}").main()
+        finally:
+            logging.disable(disabled)
+        told: dict[str, Any] = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+        assert set(told) == {"name", "date", "metrics", "targets", "peers", "machine"}
+        assert told["name"] == name
+        return told
+
+    return run
+
+
+@pytest.fixture
 def revisit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run the command line in a folder of its own; its data folder is ``tmp_path / "data"``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REVISIT_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: object) -> Result:
         from serving.cli import main
@@ -209,3 +234,50 @@ def trained_practice(tmp_path_factory: pytest.TempPathFactory) -> TrainedPractic
             made.trainings[name] = train(made.settings, contract, NOW)
             print_training(made.trainings[name])
     return made
+
+
+@pytest.fixture(scope="session")
+def recall_list() -> Callable[..., int]:
+    """Function that stores a recall list of six patients and one held out; returns its number."""
+    return _recall_list
+
+
+def _recall_list(engine: Any, at: datetime, started_by: str | None = None, name: str = "王小明") -> int:
+    from serving.db import writing
+    from serving.recall_tables import RecallItemRow, RecallListRow
+
+    counts = [
+        {"clinic_id": "east", "due": 20, "contact": 4, "hold_out": 1, "waiting": 9, "excluded": {"booked": 6}},
+        {"clinic_id": "north", "due": 5, "contact": 2, "hold_out": 0, "waiting": 0, "excluded": {"no_channel": 3}},
+    ]
+    with writing(engine) as session:
+        row = RecallListRow(
+            made_at=at, calls=6, hold_out_share=0.1, seed="s", ranked_by="return_90d", model_version="3", counts=counts,
+            started_at=at if started_by else None, started_by=started_by,
+            campaign_id="RECALL-TEST" if started_by else None,
+        )  # fmt: skip
+        session.add(row)
+        session.flush()
+        for place in range(1, 8):
+            is_held_out = place == 7
+            session.add(
+                RecallItemRow(
+                    list_id=row.list_id, patient_id=f"p{place}", place=0 if is_held_out else place,
+                    arm="hold_out" if is_held_out else "contact", propensity=1 / 7 if is_held_out else 6 / 7,
+                    clinic_id="north" if place in (2, 4) else "east", household_id=f"h{place}",
+                    patient_name=f"{name} {place}" if place != 3 else None, phone=f"+86 100{place}",
+                    channels=["phone", "sms"] if place != 4 else ["wechat"], overdue_days=40 * place,
+                    is_long_overdue=place > 4, value_cents=1_234_500 // place,
+                    value_band=("high", "medium", "low")[(place - 1) // 2 % 3], response=0.3 if place < 6 else None,
+                    last_contact_at=at - timedelta(days=400) if place % 2 else None,
+                    reasons=[
+                        {"code": code, "direction": 1, "contribution": 0.0, "values": values}
+                        for code, values in (
+                            ("family", {"people": place}), ("chance", {"percent": 30}), ("missed", {"recalls": 2}),
+                            ("never_asked", {}), ("answers", {"percent": 60}), ("visits", {"visits": 8}),
+                            ("last_visit", {"months": place}), ("interval", {"months": 6}),
+                        )[place - 1 : place + 2]
+                    ],
+                )
+            )  # fmt: skip
+        return row.list_id

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.decisions import ACTIONS, band, expected_no_shows, suggested_action
+from serving.explanation import Reason
 from serving.i18n import language
 from serving.names import (
     ACTION_LABELS,
@@ -22,7 +23,7 @@ from serving.names import (
     service_name,
 )
 from serving.reasons import MAX_SHOWN, SENTENCES, chosen, sentence
-from serving.schedule import Booking, Reason, Score
+from serving.schedule import Booking, Score
 
 EN, ZH = language("en"), language("zh")
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

@@ -22,12 +22,13 @@ from features.errors import ModelError, NotBuiltError
 from features.settings import Paths, Settings
 from features.store import build
 from serving import db, models
+from serving.desk_records import DAYS_SHOWN_BACK
 from serving.explaining import reasons
 from serving.i18n import LANGUAGES, language
 from serving.models import find_champion, load_champion, newest_runs
 from serving.reasons import SENTENCES, chosen, sentence
 from serving.schedule import Booking, Score, read_day, read_overview
-from serving.scoring import DAYS_SHOWN_BACK, ScoringReport, score
+from serving.scoring import ScoringReport, score
 
 Entries = dict[str, tuple[Booking, Score | None]]
 

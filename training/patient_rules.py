@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from features.errors import NotEnoughDataError
+from features.labels import SEED_MISSED_RECALLS, SEED_UNANSWERED
 from training.btyd import ParetoNBD
 from training.learners import RULE_PENALTY, spline_logistic
 from training.metrics import Floats
@@ -20,7 +21,6 @@ from training.visits_return import Question
 PAID = "spend_paid_sum_ever_cents"
 LAST_SEEN, OVERDUE = "days_since_last_visit", "days_since_due"
 UNANSWERED, MISSED_RECALLS = "messages_unanswered_row_count_ever", "recalls_missed_row_count_ever"
-SEED_UNANSWERED, SEED_MISSED_RECALLS = 2, 3  # two messages or calls without an answer; more than three missed returns
 IMAGINED = 20  # examples with everybody's share, towards which the share of a group is drawn
 
 

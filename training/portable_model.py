@@ -375,11 +375,14 @@ class PortableModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
             also one column per feature and ``base``, which sum to the logit, or
             to the logarithm of the amount.
         """
-        name = ANSWERS[getattr(self.model, "link", "logit")]
-        answer = pd.DataFrame({name: self.model.predict(model_input)}, index=model_input.index)
+        link = getattr(self.model, "link", "logit")
+        name = ANSWERS[link]
         if params and params.get("explain"):
-            answer = pd.concat([answer, self.model.contributions(model_input)], axis=1)
-        return answer
+            parts = self.model.contributions(model_input)  # one pass through the columns is enough
+            total = parts.sum(axis=1)
+            parts.insert(0, name, np.exp(total) if link == "log" else 1 / (1 + np.exp(-total)))
+            return parts
+        return pd.DataFrame({name: self.model.predict(model_input)}, index=model_input.index)
 
 
 mlflow.models.set_model(PortableModel())

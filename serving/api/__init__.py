@@ -7,7 +7,7 @@ know the whole template), declares what each endpoint needs
 
 from __future__ import annotations
 
-from serving.api import audit, clinics, metrics, schedule
+from serving.api import audit, cds_hooks, clinics, events, fhir, forecasts, metrics, recall, schedule
 from serving.api.shapes import ERRORS, PREFIX
 
 DESCRIPTION = (
@@ -15,7 +15,16 @@ DESCRIPTION = (
     "(`revisit key add`). Lists come in pages: `next` of one answer is `after` of the next request. "
     "Every error has the one shape `ErrorAnswer`."
 )
-ROUTERS = (schedule.router, clinics.router, audit.router)
+ROUTERS = (
+    schedule.router,
+    clinics.router,
+    recall.router,
+    forecasts.router,
+    audit.router,
+    events.router,
+    cds_hooks.router,
+    fhir.router,
+)
 metrics_router = metrics.router
 
 __all__ = ["DESCRIPTION", "ERRORS", "PREFIX", "ROUTERS", "metrics_router"]

@@ -36,7 +36,9 @@ class ErrorAnswer(Shape):
     error: ErrorBody
 
 
-ERRORS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorAnswer} for code in (400, 401, 403, 404, 422, 429, 503)}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ErrorAnswer} for code in (400, 401, 403, 404, 409, 422, 429, 503)
+}
 
 
 class PageAnswer(Shape, Generic[Item]):

@@ -11,8 +11,11 @@ from serving.clock import now
 from serving.commands.shared import friendly, settings
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pandas as pd
 
+    from features.settings import Settings
     from training.demand.panel import Panel
 
 HORIZON = click.IntRange(1, 60)
@@ -40,6 +43,18 @@ def forecast(context: click.Context, horizon: int) -> None:
         click.echo(f"provisional calendar (official days off not out yet): from {made.provisional[0]} on")
 
 
+def nightly_forecast(practice: Settings, moment: datetime) -> str:
+    """Forecast as a step of the night; too short a history is said, and is no failure."""
+    from features.errors import NotEnoughDataError
+    from training.demand.rebuild import rebuild
+
+    try:
+        made = rebuild(practice, moment)
+    except NotEnoughDataError as error:
+        return f"no forecast yet: {error}"
+    return f"{made.series:,} series forecast: {', '.join(made.measures)}"
+
+
 @forecast.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--id", "series", required=True, help="Column that names the series.")
@@ -55,16 +70,13 @@ def series(
     out: Path | None,
 ) -> None:  # fmt: skip
     """Forecast the monthly series of any CSV file with the same models."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
     from training.demand.forecasting import forecast as run
     from training.demand.panel import Panel
 
     panel = Panel.from_frame(_read(file), series, month, value)
     calendar = _calendar(panel, country, horizon)
-    with threadpool_limits(1):
-        found = run(panel, calendar, horizon)
-        tested = _test(panel, calendar, horizon) if is_tested else ""
+    found = run(panel, calendar, horizon)
+    tested = _test(panel, calendar, horizon) if is_tested else ""
     for name, note in found.notes:
         click.echo(f"note: {name}: {note}", err=True)
     table = found.frame()

@@ -9,9 +9,9 @@ and ``PERMISSION``, and is named in `IN_NAVIGATION`.
 
 from __future__ import annotations
 
-from serving.pages import error, schedule, sign_in
+from serving.pages import error, forecast, recall, schedule, sign_in
 
-PAGES = (schedule, sign_in, error)
-ROUTERS = tuple(page.router for page in (schedule, sign_in))
-IN_NAVIGATION = (schedule,)
+PAGES = (schedule, recall, forecast, sign_in, error)
+ROUTERS = tuple(page.router for page in (schedule, recall, forecast, sign_in))
+IN_NAVIGATION = (schedule, recall, forecast)
 NAVIGATION = {page.PATH: (page.LABEL, page.PERMISSION) for page in IN_NAVIGATION}

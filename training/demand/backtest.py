@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from training.demand.accuracy import QUANTILES, pinball, seasonal_scale
-from training.demand.blend import MEMBERS, Blend, Cache, fitted
+from training.demand.blend import MEMBERS, Blend, Cache, answer
 from training.demand.forecasting import quantile_names
 from training.demand.panel import Floats, Panel
 
@@ -28,7 +28,7 @@ def methods(
         def run(panel: Panel, calendar: pd.DataFrame | None, horizon: int) -> Floats:
             if name == "blend":
                 return Blend(members, groups, cache).fit(panel, calendar, horizon).predict(horizon)
-            return fitted(name, panel, calendar, []).predict(horizon, QUANTILES)
+            return answer(name, panel, calendar, horizon, cache=cache)
 
         return run
 

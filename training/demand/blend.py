@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from training.demand.accuracy import QUANTILES, pinball, seasonal_scale
 from training.demand.boosted import BoostedDifferences
 from training.demand.intervals import (
-    Dependence,
     Window,
     factor_of,
-    fit_dependence,
+    fit_along,
     fit_factors,
     log_unit,
     widen,
@@ -57,8 +56,8 @@ class Blend:
     weights_ : dict of str to float
     factors_ : dict of (level, block of months ahead) to float
         By how much quantiles are stretched.
-    dependence_ : Dependence
-        How errors hang together between series and months.
+    along_ : ndarray of shape (horizon, horizon)
+        Correlation of a series' errors between months ahead.
     origins_ : tuple of int
         Months in the training part of each rolling origin.
     loss_ : dict of str to float
@@ -99,7 +98,7 @@ class Blend:
             widen(b, factor_of(self.factors_, self.groups_[judged], horizon), w.unit)
             for b, w in zip(blended, windows, strict=True)
         ]
-        self.dependence_: Dependence = fit_dependence(windows, wide, horizon)
+        self.along_ = fit_along(windows, wide, horizon)
         return self
 
     def predict(self, horizon: int = 12, quantiles: tuple[float, ...] = QUANTILES) -> Floats:
@@ -119,17 +118,42 @@ class Blend:
         """Every member's quantiles, the first member's where one has none; costly ones for `rows` alone."""
         found: dict[str, Floats] = {}
         structural: list[PooledStructural] = []
-        key = _fingerprint(panel, self.calendar_, horizon, levels)
         for name in names:
             few = rows if name in BY_THEMSELVES else np.arange(len(panel))
-            known = None if self.cache is None else self.cache.get(f"{key}-{name}-{len(few)}")
-            if known is None:
-                known = np.full((len(panel), horizon, len(levels)), np.nan)
-                known[few] = fitted(name, panel.take(few), self.calendar_, structural).predict(horizon, levels)
-                if self.cache is not None:
-                    self.cache[f"{key}-{name}-{len(few)}"] = known
+            known = answer(name, panel, self.calendar_, horizon, levels, few, self.cache, structural)
             found[name] = np.where(np.isfinite(known), known, found[names[0]]) if found else known
         return found
+
+
+def answer(
+    name: str,
+    panel: Panel,
+    calendar: pd.DataFrame | None,
+    horizon: int,
+    levels: tuple[float, ...] = QUANTILES,
+    rows: NDArray[np.intp] | None = None,
+    cache: Cache | None = None,
+    structural: list[PooledStructural] | None = None,
+) -> Floats:
+    """A member's quantiles, shape (n_series, horizon, n_levels), taken from the cache where they are there.
+
+    Parameters
+    ----------
+    rows : ndarray of int, optional
+        Series asked for; the others are NaN. All by default.
+    structural : list, optional
+        Holds the structural model fitted on `panel`, once it is.
+    """
+    few = np.arange(len(panel)) if rows is None else rows
+    key = f"{_fingerprint(panel, calendar, horizon, levels)}-{name}-{len(few)}" if cache is not None else ""
+    known = None if cache is None else cache.get(key)
+    if known is None:
+        known = np.full((len(panel), horizon, len(levels)), np.nan)
+        model = fitted(name, panel.take(few), calendar, [] if structural is None else structural)
+        known[few] = model.predict(horizon, levels)
+        if cache is not None:
+            cache[key] = known
+    return known
 
 
 Forecaster = PooledStructural | BoostedDifferences | EachSeries | SeasonalNaive

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,15 @@ from features.demand_series import DemandRecords
 from training.demand.accuracy import QUANTILES
 from training.demand.backtest import methods
 from training.demand.blend import MEMBERS, Cache
+from training.demand.book import learn_signal, surprises
 from training.demand.coherence import (
     choose_rule,
-    coherent_paths,
     error_variance,
     path_quantiles,
     to_bottom,
 )
 from training.demand.forecasting import Forecast, forecast, quantile_names
+from training.demand.futures import bottom_futures
 from training.demand.hierarchy import Hierarchy
 from training.demand.panel import Floats, Panel
 from training.demand.shares import after_peers, clinician_shares, split
@@ -39,16 +40,25 @@ class History:
     bottom : ndarray of shape (n_bottom, n_months)
         As if never closed out of turn; NaN before a clinic's first month and where it was closed.
     months : pandas.PeriodIndex
+    book : ndarray of shape (n_moments, n_bottom, n_steps), optional
+        Bookings for the first months ahead; the first moment is the one after `months`, each later one a month
+        earlier.
     """
 
     hierarchy: Hierarchy
     bottom: Floats
     months: pd.PeriodIndex
+    book: Floats | None = None
 
     @property
     def panel(self) -> Panel:
         """All levels' series."""
         return self.hierarchy.panel(self.bottom, self.months)
+
+    def until(self, months: int) -> History:
+        """The history as it stood after its first `months` months, with the book of that time."""
+        book = None if self.book is None else self.book[len(self.months) - months :]
+        return History(self.hierarchy, self.bottom[:, :months], self.months[:months], book)
 
 
 def history_of(records: DemandRecords, measure: str) -> History:
@@ -63,7 +73,19 @@ def history_of(records: DemandRecords, measure: str) -> History:
     values[records.months.to_numpy()[None, :] < began.to_numpy()[:, None]] = np.nan
     open_share = _by_clinic(records, "open_share", clinics, records.months)
     values = np.where(open_share >= LEAST_OPEN, values / np.maximum(open_share, LEAST_OPEN), np.nan)
-    return History(Hierarchy.of(bottom), values, records.months)
+    return History(Hierarchy.of(bottom), values, records.months, _book_of(records, bottom))
+
+
+def _book_of(records: DemandRecords, bottom: pd.DataFrame) -> Floats | None:
+    if records.book.empty:
+        return None
+    shape = [records.book["months_back"].max() + 1, len(bottom), records.book["step"].max()]
+    rows = pd.MultiIndex.from_frame(bottom)
+    place = rows.get_indexer(pd.MultiIndex.from_frame(records.book[["clinic", "service_line"]]))
+    known = records.book[place >= 0]
+    found = np.zeros(shape)
+    found[known["months_back"], place[place >= 0], known["step"] - 1] = known["booked"]
+    return found
 
 
 def _by_clinic(records: DemandRecords, column: str, clinics: Floats, months: pd.PeriodIndex) -> Floats:
@@ -129,17 +151,24 @@ def base_and_bottom(
     panel, summing = history.panel, history.hierarchy.summing
     levels = history.hierarchy.nodes["level"].tolist()
     base = forecast(panel, calendar, horizon, members=members, groups=levels, cache=cache)
-    quantiles = np.nan_to_num(base.quantiles)
+    quantiles = np.nan_to_num(_with_book(history, base, calendar, cache))
     rule, errors = choose_rule(panel, summing, methods(["structural"], cache=cache)["structural"], calendar, horizon)
-    if rule == "bottom_up":
-        # Drawn from the bottom alone: how its errors hang together is then what sums need.
-        own = history.hierarchy.bottom.index.to_numpy()
-        alone = forecast(panel.take(own), calendar, horizon, members=members, cache=cache)
-        drawn = replace(alone, quantiles=quantiles[own]).paths(PATHS, seed)
-        return base, _without_dust(drawn), rule, errors
-    drawn = replace(base, quantiles=quantiles).paths(PATHS, seed)
     mapping = to_bottom(rule, summing, error_variance(quantiles))
-    return base, _without_dust(coherent_paths(drawn, summing, mapping)), rule, errors
+    drawn = bottom_futures(history.hierarchy, quantiles, base.unit, mapping, base.along, PATHS, seed)
+    return base, _without_dust(drawn), rule, errors
+
+
+def _with_book(history: History, base: Forecast, calendar: pd.DataFrame | None, cache: Cache | None) -> Floats:
+    """Quantiles of all nodes after what stands in the book, where that helped in the past."""
+    if history.book is None:
+        return base.quantiles
+    booked = np.einsum("nb,mbs->mns", history.hierarchy.summing, history.book)
+    panel, level = history.panel, history.hierarchy.nodes["level"].to_numpy(dtype=object)
+    signal = learn_signal(booked, panel, calendar, level, cache)
+    if signal is None:
+        return base.quantiles
+    surprise = surprises(booked, panel, base.quantiles[..., base.levels.index(0.5)])
+    return signal.applied(base.quantiles, surprise, level, base.unit)
 
 
 def _without_dust(paths: Floats) -> Floats:

@@ -5,25 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from features.demand_series import MEASURES, DemandRecords, read_demand
+from features.demand_series import MEASURES, read_demand
+from features.forecasts import (
+    ACTUALS,
+    BACKTEST,
+    CAPACITY,
+    CONSUMABLES,
+    SUPPLY_MONTHS,
+    WORDS,
+    actuals_of,
+    load,
+    store,
+    store_version,
+)
 from features.settings import Settings
 from features.supplies import read_supplies
-from training.demand import versions
 from training.demand.accuracy import QUANTILES
 from training.demand.backtest import Method, backtest, methods, summary
 from training.demand.blend import MEMBERS, Cache, rolling_origins
-from training.demand.capacity import chair_load, stock_outlook, supplies_needed
 from training.demand.coherence import path_quantiles
 from training.demand.covariates import calendar_months, provisional_months
+from training.demand.outlook import capacity_of, stock_of, use_of_supplies
 from training.demand.panel import Floats, Panel
 from training.demand.practice import History, PracticeForecast, base_and_bottom, forecast_practice, history_of
-from training.demand.words import fan_chart, in_words
+from training.demand.words import LANGUAGES, fan_chart, in_words
 
 OURS = "revisit"
 PEERS = ("seasonal_naive", "theta", "ets")
@@ -87,33 +96,48 @@ def rebuild(
     provisional = provisional_months(settings.practice.country, span[-horizon:])
     measures = tuple(name for name in MEASURES if name in records.series and records.series[name].any())
     steps, forecasts, backtests = 2 * len(measures), {}, []
-    with threadpool_limits(1):  # small matrices: threads would only wait for each other
-        for number, measure in enumerate(measures):
-            cache: Cache = {}
-            _tell(progress, 2 * number, steps)
-            forecasts[measure] = forecast_practice(records, measure, calendar, horizon, members, cache)
-            _tell(progress, 2 * number + 1, steps)
-            tested = backtest_practice(history_of(records, measure), calendar, horizon, members, peers, cache)
-            backtests.append(tested.assign(measure=measure))
+    for number, measure in enumerate(measures):
+        cache: Cache = {}
+        _tell(progress, 2 * number, steps)
+        forecasts[measure] = forecast_practice(records, measure, calendar, horizon, members, cache)
+        _tell(progress, 2 * number + 1, steps)
+        tested = backtest_practice(history_of(records, measure), calendar, horizon, members, peers, cache)
+        backtests.append(tested.assign(measure=measure))
     table = pd.concat([forecast.frame() for forecast in forecasts.values()], ignore_index=True)
     table["is_provisional"] = table["month"].isin(provisional)
     tested = pd.concat(backtests, ignore_index=True)
-    versions.store(settings, versions.ACTUALS, versions.actuals_of(records.series, list(measures)))
-    versions.store(settings, "backtest", tested)
+    words = said_of(tested, table)
+    store(settings, ACTUALS, actuals_of(records.series, list(measures)))
+    store(settings, BACKTEST, tested)
+    store(settings, WORDS, words)
     if "chair_hours" in forecasts:
-        versions.store(settings, "capacity", capacity_of(forecasts["chair_hours"], records))
-    versions.store(settings, "consumables", consumables_of(settings, now, forecasts["visits"]))
+        store(settings, CAPACITY, capacity_of(forecasts["chair_hours"], records.opening))
+    stock, use = read_supplies(settings, now)
+    used = use_of_supplies(stock, use, forecasts["visits"])
+    store(settings, SUPPLY_MONTHS, used.frame())
+    store(settings, CONSUMABLES, stock_of(used, settings.zone))
     _draw(settings, table, measures)
-    words = {
-        measure: {
-            language: in_words(tested[tested["measure"] == measure], "practice", language) for language in ("en", "zh")
-        }
-        for measure in measures
+    of_practice = words[words["series"] == "practice"]
+    told = {
+        str(measure): dict(zip(rows["language"], rows["text"], strict=True))
+        for measure, rows in of_practice.groupby("measure")
     }
-    run_id = _log(settings, now, forecasts, figures(tested), words)
-    versions.store_version(settings, now, table)  # last: a version that is there is whole
+    run_id = _log(settings, now, forecasts, figures(tested), told)
+    store_version(settings, now, table)  # last: a version that is there is whole
     _tell(progress, steps, steps)
-    return Rebuilt(now, measures, len(table) // horizon, provisional, words, run_id)
+    return Rebuilt(now, measures, len(table) // horizon, provisional, told, run_id)
+
+
+def said_of(tested: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """How past forecasts did, in words: one row per measure, series of the levels plotted, and language."""
+    shown = table.loc[table["level"].isin(PLOTTED), ["measure", "series"]].drop_duplicates()
+    by_series = dict(iter(tested.groupby(["measure", "series"])))
+    rows = [
+        (measure, series, language, in_words(by_series.get((measure, series), tested.iloc[:0]), series, language))
+        for measure, series in shown.itertuples(index=False)
+        for language in LANGUAGES
+    ]
+    return pd.DataFrame(rows, columns=["measure", "series", "language", "text"])
 
 
 def coherent_method(history: History, members: tuple[str, ...], cache: Cache | None = None) -> Method:
@@ -121,7 +145,7 @@ def coherent_method(history: History, members: tuple[str, ...], cache: Cache | N
     summing = history.hierarchy.summing
 
     def run(panel: Panel, calendar: pd.DataFrame | None, horizon: int) -> Floats:
-        own = History(history.hierarchy, panel.values[-summing.shape[1] :], panel.months)
+        own = history.until(len(panel.months))
         _, bottom, _, _ = base_and_bottom(own, calendar, horizon, members, cache)
         return path_quantiles(np.einsum("nb,pbh->pnh", summing, bottom))
 
@@ -163,41 +187,10 @@ def figures(tested: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def capacity_of(forecast: PracticeForecast, records: DemandRecords) -> pd.DataFrame:
-    """Chair hours needed against available: one row per clinic and month; see `chair_load`."""
-    nodes, paths = forecast.at("clinic")
-    hours = records.opening.set_index(["clinic", "month"])
-    tables = []
-    for number, clinic in enumerate(nodes["clinic"]):
-        ahead = hours.loc[clinic].reindex(forecast.months)
-        load = chair_load(paths[:, number], ahead["chair_hours"].to_numpy(dtype=float))
-        assumed = ahead["is_assumed"].fillna(False).to_numpy()
-        tables.append(load.assign(clinic=clinic, month=forecast.months, is_closure_assumed=assumed))
-    return pd.concat(tables, ignore_index=True)
-
-
-def consumables_of(settings: Settings, now: datetime, forecast: PracticeForecast) -> pd.DataFrame:
-    """Stock, reorder point and alert of every supply; see `stock_outlook`. Empty where no stock is recorded."""
-    stock, use = read_supplies(settings, now)
-    nodes, paths = forecast.at("clinic_line")
-    rows: list[dict[str, Any]] = []
-    for clinic, own in stock[stock["stock_quantity"].notna()].groupby("clinic"):
-        here = (nodes["clinic"] == clinic).to_numpy()
-        lines = nodes.loc[here, "service_line"].tolist()
-        needed = supplies_needed(paths[:, here], lines, use[use["supply"].isin(own["supply"])])
-        for item in own.to_dict("records"):
-            name = str(item["supply"])
-            if name in needed:
-                reorder = None if pd.isna(item["reorder_quantity"]) else float(item["reorder_quantity"])
-                known: dict[str, Any] = {key: item[key] for key in ("supply", "clinic", "supply_name", "unit")}
-                rows.append(known | stock_outlook(needed[name], float(item["stock_quantity"]), reorder))
-    return pd.DataFrame(rows, columns=None if rows else ["supply", "clinic", "supply_name", "unit", "alert"])
-
-
 def _draw(settings: Settings, table: pd.DataFrame, measures: tuple[str, ...]) -> None:
     folder = settings.paths.forecasts / "plots"
     folder.mkdir(parents=True, exist_ok=True)
-    actuals = versions.load(settings, versions.ACTUALS).set_index(["measure", "series", "month"])["actual"].sort_index()
+    actuals = load(settings, ACTUALS).set_index(["measure", "series", "month"])["actual"].sort_index()
     for (measure, series), ahead in table[table["level"].isin(PLOTTED)].groupby(["measure", "series"], sort=False):
         is_there = (measure, series) in actuals.index
         past = actuals.xs((measure, series)) if is_there else pd.Series(dtype=float, index=pd.PeriodIndex([], freq="M"))

@@ -10,9 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import ndtri
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from training.demand.accuracy import QUANTILES
-from training.demand.common import common_effects, noise_law
+from training.demand.common import common_effects, noise_law, shared_drift
 from training.demand.intermittent import LARGEST_LOG, hurdle_quantiles
 from training.demand.kernels import Kernels, candidates
 from training.demand.kinds import Kind, prepare
@@ -22,11 +23,13 @@ HISTORY = 120  # months; what is older says little about next year
 EM_ROUNDS = 15
 NEGLIGIBLE = 1e-4  # share of the panel's weight below which a composition is dropped
 LEARNING_PATTERNS = 12  # patterns of known months, the most frequent ones, on which all compositions are weighed
+DAMPING = 0.95  # of the growth that the panel shares, a month
 STRATA, FEWEST_IN_STRATUM = 3, 20  # small, middling and large series have a prior of their own
 OUT_OF_REACH = 6.0  # robust standard deviations
 CHI_SQUARE_MEDIAN, NORMAL_MAD = 0.4549, 0.6745  # of a standard normal variable, squared; absolute
 SMALLEST_VARIANCE = 1e-8
 Rows = NDArray[np.intp]
+BLAS = ThreadpoolController()  # held to one thread: with matrices this small, more would only wait for each other
 
 
 class PooledStructural:
@@ -67,7 +70,7 @@ class PooledStructural:
     An empirical Bayes approach to statistics.
     """
 
-    def __init__(self, prior_degrees: float = 8.0, outlier: float = 2.0) -> None:
+    def __init__(self, prior_degrees: float = 12.0, outlier: float = 1.345) -> None:
         self.prior_degrees = prior_degrees
         self.outlier = outlier
 
@@ -101,11 +104,13 @@ class PooledStructural:
         z = _within_reach(z, np.sqrt(self._prior_variance()))
         self.common_ = common_effects(z, 1 / self._prior_variance(), self._month, past)
         self._past = self.common_.standardised(past)
-        residual = z - self.common_.at(self._month, past)
+        self._drift = shared_drift(z - self.common_.at(self._month, past), 1 / self._prior_variance())
+        residual = z - self._effects(0)
         self._level = np.nanmedian(residual, axis=1)
         self._residual = residual - self._level[:, None]
         self._count = np.isfinite(z).sum(axis=1)
-        self._learn()
+        with BLAS.limit(limits=1):
+            self._learn()
         return self
 
     def predict(self, horizon: int, quantiles: tuple[float, ...] = QUANTILES) -> Floats:
@@ -123,8 +128,13 @@ class PooledStructural:
 
     def predict_log(self, horizon: int) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the regular series' log values, each of shape (n_regular, horizon)."""
-        if horizon in self._predicted:
-            return self._predicted[horizon]
+        if horizon not in self._predicted:
+            with BLAS.limit(limits=1):
+                self._predicted[horizon] = self._mixture(horizon)
+        return self._predicted[horizon]
+
+    def _mixture(self, horizon: int) -> tuple[Floats, Floats]:
+        """Mean and standard deviation over all compositions."""
         steps = len(self._month)
         kernels = self._kernels(horizon)
         mean = np.zeros((len(self.regular_), horizon))
@@ -140,8 +150,7 @@ class PooledStructural:
                 mean[rows] += weight * centre
                 square[rows] += weight * (self._variances[rows, k][:, None] * own + centre**2)
         sd = np.sqrt(np.maximum(square - mean**2, SMALLEST_VARIANCE))
-        self._predicted[horizon] = mean + self._level[:, None] + self._effects(horizon), sd
-        return self._predicted[horizon]
+        return mean + self._level[:, None] + self._effects(horizon), sd
 
     def residuals(self) -> Floats:
         """Log values of the regular series without the panel's effects, shape (n_regular, n_months)."""
@@ -171,11 +180,13 @@ class PooledStructural:
         return np.asarray(np.maximum(value, 0.0))
 
     def _effects(self, horizon: int) -> Floats:
-        """The panel's effects over the history, or over `horizon` months after it."""
+        """The panel's effects and drift over the history, or over `horizon` months after it; drift is 0 at its end."""
         months = self.panel_.future(horizon) if horizon else self.panel_.months[-HISTORY:]
         if self.common_ is None:
             return np.zeros(len(months))
-        return self.common_.at(np.asarray(months.month, dtype=float) - 1, covariates_of(self.calendar_, months))
+        effects = self.common_.at(np.asarray(months.month, dtype=float) - 1, covariates_of(self.calendar_, months))
+        steps = np.cumsum(DAMPING ** np.arange(1, horizon + 1)) if horizon else np.arange(1 - len(months), 1)
+        return np.asarray(effects + self._drift * steps)
 
     def _prior_variance(self) -> Floats:
         phi, psi = self.noise_law_
@@ -214,7 +225,8 @@ class PooledStructural:
         patterns = self._patterns()
         kernels = self._kernels()
         self._weigh(kernels, patterns[:LEARNING_PATTERNS])
-        self._weigh(kernels, patterns, rounds=0)
+        if len(patterns) > LEARNING_PATTERNS:
+            self._weigh(kernels, patterns, rounds=0)
         self._clean(kernels, patterns)
         self._weigh(kernels, patterns)
 

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
 SMALL_BIAS = 0.02  # share of volume below which a forecast is called neither too high nor too low
 INK, BAND = "#0f766e", "#99d5cf"
 SENTENCES = {

@@ -1,4 +1,22 @@
-"""What was forecast when, and what came of it: Parquet files under ``data/forecasts``."""
+"""What was forecast when, and what came of it: Parquet files under ``data/forecasts``, for whoever shows them.
+
+=================  ====================================================================================================
+``made/STAMP``     one row per measure, series and month of a forecast; see `read_version`. One file per forecast made.
+``actuals``        one row per measure, series and whole month: level, actual.
+``backtest``       one row per measure, method, series, origin (last month known) and step: month, level, actual, scale
+                   (denominator of MASE), q10 ... q90. Ours is the method ``revisit``; the others are named after peers.
+``words``          one row per measure, series (of practice, clinic, service_line) and language (en, zh): text.
+``capacity``       one row per clinic and month: needed, needed_q90, available, usable, add_hours (all chair hours),
+                   overload (probability that more is needed than usable), is_closure_assumed.
+``supply_months``  one row per clinic, supply and month: supply_name, unit, mean, q10 ... q90 (units used).
+``consumables``    one row per clinic and supply: supply_name, unit, in_stock, needed_month, reorder_point, months_left,
+                   order (units), alert (``order now``, ``order soon`` or empty).
+=================  ====================================================================================================
+
+Series are named by level: ``practice``, ``clinic:A``, ``service_line:hygiene``, ``clinic_line:A/hygiene``,
+``clinician:A/7``. Measures are those of `features.demand_series.MEASURES`. Months are first days in the files and
+monthly periods in what `load` gives.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +29,8 @@ from features.errors import NotBuiltError
 from features.settings import Settings
 
 NODE = ["series", "level", "clinic", "service_line", "clinician"]
-ACTUALS = "actuals"
+ACTUALS, BACKTEST, WORDS = "actuals", "backtest", "words"
+CAPACITY, SUPPLY_MONTHS, CONSUMABLES = "capacity", "supply_months", "consumables"
 
 
 def store(settings: Settings, name: str, table: pd.DataFrame) -> Path:
