@@ -18,8 +18,9 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +60,19 @@ def main() -> None:
     """Run and print."""
     told = arguments(__doc__ or "")
     patients, months = (QUICK_PATIENTS, QUICK_MONTHS) if told.quick else (PATIENTS, MONTHS)
+    taken = partial(measured, is_forked=told.quick)
+    if told.quick:
+        import features.snapshots  # noqa: F401 - once, for all copies of this process
     with tempfile.TemporaryDirectory(prefix="feature-build-") as name:
         large, small = Path(name) / "large", Path(name) / "small"
-        measured(history_at, large, patients, told.seed)
-        measured(generate, small, patients // 10, told.seed)
-        capped = measured(build, small, months, CAPPED)
-        tenth = measured(build, small, months, {})
-        full = measured(build, large, months, {})
-        week = measured(build_one_more, large)
-        limit = measured(scan_sort_write, large)
-        peers, size = peers_of(small, months, patients // 10), size_of(large)
+        taken(history_at, large, patients, told.seed)
+        taken(generate, small, patients // 10, told.seed)
+        capped = taken(build, small, months, CAPPED)
+        tenth = taken(build, small, months, {})
+        full = taken(build, large, months, {})
+        week = taken(build_one_more, large)
+        limit = taken(scan_sort_write, large)
+        peers, size = peers_of(taken, small, months, patients // 10), size_of(large)
     cells = size["rows"] * size["features"]
     metrics = {
         "cpu_s": full.cpu_s,
@@ -196,11 +200,11 @@ def size_of(folder: Path) -> dict[str, float]:
     }
 
 
-def peers_of(folder: Path, months: int, patients: int) -> dict[str, dict[str, float]]:
+def peers_of(taken: Callable[..., Used], folder: Path, months: int, patients: int) -> dict[str, dict[str, float]]:
     """Values per CPU second of pandas and, where it is there, of Featuretools."""
     tables = folder / "peers"
-    measured(export, folder, months, patients)
-    pandas: Used = measured(with_pandas, tables)
+    taken(export, folder, months, patients)
+    pandas = taken(with_pandas, tables)
     rows = json.loads((tables / "rows.json").read_text())
     peers = {"pandas": {"cpu_s": pandas.cpu_s, "values_per_cpu_s": rows * PANDAS_FEATURES / pandas.cpu_s}}
     python = os.environ.get("REVISIT_FEATURETOOLS")

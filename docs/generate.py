@@ -12,7 +12,7 @@ import click
 from pydantic import BaseModel
 
 from features import labels, schedule
-from features.contracts import CONTRACTS, PATIENT_CONTRACTS, PLAN_CONTRACTS, REGRESSION, VALUE_365D, ModelContract
+from features.contracts import ALL_CONTRACTS, CONTRACTS, PATIENT_CONTRACTS, PLAN_CONTRACTS, REGRESSION, ModelContract
 from features.families import FAMILIES
 from features.plan_grain import PLAN_GRAIN
 from features.records.schema import Column, Table
@@ -315,7 +315,7 @@ def _contracts() -> list[str]:
         "from it. A model carries its contract's fingerprint as a tag and is refused once the contract has changed.",
         "",
     ]
-    for contract in (*CONTRACTS.values(), *PATIENT_CONTRACTS.values(), VALUE_365D, *PLAN_CONTRACTS.values()):
+    for contract in ALL_CONTRACTS.values():
         lines += _contract(contract)
     return lines
 

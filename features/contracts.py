@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from features import labels, plan_grain, schedule
+from features import labels, plan_grain, recall_labels, schedule
 from features.families import FAMILIES, families_of
 from features.spec import Feature
 
@@ -188,4 +188,52 @@ COMPLETION_180D, COMPLETION_365D = (_completion_within(days) for days in labels.
 
 PLAN_CONTRACTS: Mapping[str, ModelContract] = {
     contract.name: contract for contract in (COMPLETION_180D, COMPLETION_365D)
+}
+
+# What whom a contact moves is told by: few numbers, since a few thousand draws tell little.
+_OF_RECALL = (
+    "years_since_birth",
+    "is_female",
+    "is_referred",
+    "is_member",
+    "days_since_first_visit",
+    "days_since_last_visit",
+    "visits_kept_count_ever",
+    "visits_kept_count_730d",
+    "visits_missed_share_ever",
+    "bookings_cancelled_share_ever",
+    "visits_gap_mean_ever_days",
+    "visits_gap_current_ratio_ever",
+    "recall_interval_mean_ever_days",
+    "days_since_due",
+    "days_since_due_ratio_ever",
+    "recalls_missed_row_count_ever",
+    "messages_recall_count_365d",
+    "messages_recall_answered_share_ever",
+    "messages_recall_unanswered_row_count_ever",
+    "messages_refused_count_ever",
+    "messages_fatigue_ratio_365d",
+    "days_since_household_visit",
+)
+
+RECALL = ModelContract(
+    name="recall",
+    version=1,
+    question="Whom does a contact move to come?",
+    grain="patient who may be contacted for a recall, and snapshot",
+    moment=SNAPSHOT,
+    features=tuple(f for family in FAMILIES.values() for f in family.features if f.name in _OF_RECALL),
+    label=f"a visit kept within {recall_labels.RECALL_DAYS} days after a randomised draw",
+    baseline="contacting all; those likeliest to come anyway; a rule of one line",
+    decision="whom to contact first, and by which channel",
+    horizon_days=recall_labels.RECALL_DAYS,
+)
+
+# Every question that a model is trained for.
+ALL_CONTRACTS: Mapping[str, ModelContract] = {
+    **CONTRACTS,
+    **PATIENT_CONTRACTS,
+    VALUE_365D.name: VALUE_365D,
+    **PLAN_CONTRACTS,
+    RECALL.name: RECALL,
 }

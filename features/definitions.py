@@ -13,7 +13,7 @@ from feast.data_source import DataSource
 from feast.types import Float64
 
 from features import schedule
-from features.contracts import CONTRACTS, PATIENT_CONTRACTS, PLAN_CONTRACTS, VALUE_365D, ModelContract
+from features.contracts import CONTRACTS, PATIENT_CONTRACTS, PLAN_CONTRACTS, RECALL, VALUE_365D, ModelContract
 from features.families import FAMILIES
 from features.plan_grain import PLAN_GRAIN
 from features.snapshots import Engine
@@ -84,7 +84,7 @@ def definitions(features: Path, engine: Engine = "duckdb") -> list[Entity | Feat
         *views,
         plans,
         *(_service(contract, [view]) for contract in CONTRACTS.values()),
-        *(_service(contract, views) for contract in (*PATIENT_CONTRACTS.values(), VALUE_365D)),
+        *(_service(contract, views) for contract in (*PATIENT_CONTRACTS.values(), VALUE_365D, RECALL)),
         *(_service(contract, [plans, *views]) for contract in PLAN_CONTRACTS.values()),
     ]
 

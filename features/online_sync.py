@@ -121,12 +121,14 @@ def write_changed(
     memory.parent.mkdir(parents=True, exist_ok=True)
     con.execute(
         f"""CREATE OR REPLACE TEMP TABLE synced AS
-        SELECT id, epoch_us(as_of) AS as_of_us, {", ".join(names)}, hash(id, as_of_us, {", ".join(names)}) AS content
-        FROM ({sql}) ORDER BY id"""
+        SELECT id, epoch_us(as_of) AS as_of_us, hash(id, as_of_us, {", ".join(names)}) AS content FROM ({sql})"""
     )
     is_known = memory.exists() and rows.note(slot) == _fingerprint(con, f"read_parquet('{_quoted(memory)}')")
     before = f"read_parquet('{_quoted(memory)}')" if is_known else "(SELECT id, as_of_us, content FROM synced LIMIT 0)"
-    changed = con.sql(f"SELECT * FROM synced ANTI JOIN {before} AS before USING (id, content) ORDER BY id")
+    changed = con.sql(
+        f"""SELECT id, epoch_us(as_of) AS as_of_us, {", ".join(names)} FROM ({sql})
+        WHERE id IN (SELECT id FROM synced ANTI JOIN {before} AS before USING (id, content)) ORDER BY id"""
+    )
     written = 0
     for batch in changed.to_arrow_reader(BATCH_ROWS):
         rows.write(slot, pack(batch["id"].to_pylist(), batch["as_of_us"].to_numpy(), matrix(batch, names)))

@@ -16,11 +16,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import chinese_calendar
-import duckdb
 
 from features.errors import SettingsError
 
 if TYPE_CHECKING:
+    import duckdb
     from holidays import HolidayBase
 
 WORKDAYS_AHEAD = 30

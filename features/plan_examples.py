@@ -24,6 +24,31 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 
+def plan_outcomes(
+    settings: Settings, contract: ModelContract, until: datetime, versions: dict[str, int], *, by_period: bool = False
+) -> pd.DataFrame:
+    """Labelled examples of a contract about plans before their features are joined.
+
+    Parameters are those of `plan_examples`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `plan_examples` without the features.
+    """
+    with connect() as con:
+        _attach_population(con, settings, _moments(settings), versions)
+        attach_states(con, "plan_items")
+        (attach_completion_periods if by_period else attach_completions)(con, until, contract.horizon_days)
+        period = ", l.period" if by_period else ""
+        outcomes: pd.DataFrame = con.sql(
+            f"""SELECT w.plan_id, w.patient_id, w.household_id, w.clinic_id, w.as_of{period}, l.label, l.label_known_at
+            FROM looked_at w JOIN plan_label l USING (plan_id, patient_id, as_of)
+            ORDER BY w.as_of, w.plan_id, w.patient_id{period}"""
+        ).df()
+    return outcomes
+
+
 def plan_examples(
     settings: Settings,
     store: FeatureStore,
@@ -62,17 +87,7 @@ def plan_examples(
         own number), clinic_id, as_of, label, label_known_at, and the
         contract's features in its order.
     """
-    with connect() as con:
-        _attach_population(con, settings, _moments(settings), versions)
-        attach_states(con, "plan_items")
-        (attach_completion_periods if by_period else attach_completions)(con, until, contract.horizon_days)
-        period = ", l.period" if by_period else ""
-        examples: pd.DataFrame = con.sql(
-            f"""SELECT w.plan_id, w.patient_id, w.household_id, w.clinic_id, w.as_of{period}, l.label, l.label_known_at
-            FROM looked_at w JOIN plan_label l USING (plan_id, patient_id, as_of)
-            ORDER BY w.as_of, w.plan_id, w.patient_id{period}"""
-        ).df()
-    return with_features(store, contract, examples)
+    return with_features(store, contract, plan_outcomes(settings, contract, until, versions, by_period=by_period))
 
 
 def plans_to_score(settings: Settings, store: FeatureStore, contract: ModelContract, as_of: datetime) -> pd.DataFrame:

@@ -56,11 +56,12 @@ def write_facts(con: duckdb.DuckDBPyConnection, families: Iterable[Family], buck
     Parameters
     ----------
     con : duckdb.DuckDBPyConnection
-        After `features.patients.attach_patients` for the bucket.
+        After `features.patients.attach_patients` for the bucket, with ``bucket_homes`` if there are several.
     families : iterable of Family
         Whose tables are written.
     bucket : Bucket
-        Patients are numbered within it; the written numbers differ between buckets.
+        Its own patients' facts are written: whoever else their features look at is written with their own bucket,
+        so that nobody is there twice. Patients are numbered within it; the written numbers differ between buckets.
     folder : Path
         Gets one folder per table and one file per bucket; a table about no patient is written once.
     """
@@ -68,12 +69,15 @@ def write_facts(con: duckdb.DuckDBPyConnection, families: Iterable[Family], buck
         columns = con.sql(f"SELECT * FROM {table} LIMIT 0").columns
         if "patient_no" not in columns and bucket.number > 0:
             continue
-        number = f"REPLACE (CAST(patient_no AS BIGINT) * {bucket.of} + {bucket.number} AS patient_no)"
+        rows = table
+        if "patient_no" in columns:
+            number = f"CAST(patient_no AS BIGINT) * {bucket.of} + {bucket.number}"
+            ours = f"SELECT patient_no FROM circle WHERE {bucket.condition}"
+            rows = f"(SELECT * REPLACE ({number} AS patient_no) FROM {table} WHERE patient_no IN ({ours}))"
         place = folder / table / f"bucket_{bucket.number:04d}.parquet"
         place.parent.mkdir(parents=True, exist_ok=True)
         con.execute(
-            f"COPY (SELECT * {number if 'patient_no' in columns else ''} FROM {table}) "
-            f"TO '{place.as_posix().replace(chr(39), chr(39) * 2)}' (FORMAT parquet)"
+            f"COPY (SELECT * FROM {rows}) TO '{place.as_posix().replace(chr(39), chr(39) * 2)}' (FORMAT parquet)"
         )
 
 

@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import jwt
 from sqlalchemy import Engine, delete
 from sqlalchemy.exc import IntegrityError
 
@@ -85,6 +84,8 @@ class ClientTokens:
         )
 
     def _verified(self, token: str, address: str) -> tuple[_Client | None, Mapping[str, Any]]:
+        import jwt  # with its cryptography, a fifth of a second that only those need who have clients
+
         try:
             kid = jwt.get_unverified_header(token).get("kid")
             issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
@@ -136,6 +137,8 @@ def _is_first(engine: Engine, claims: Mapping[str, Any], at: datetime) -> bool:
 
 
 def _keys(path: str) -> dict[str, Any]:
+    import jwt
+
     try:
         listed: Sequence[Mapping[str, Any]] = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))["keys"]
         found = {str(key["kid"]): jwt.PyJWK.from_dict(dict(key)).key for key in listed}

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from serving.audit import Entry as AuditEntry
     from serving.status import Status
     from training.models import ModelVersion, Training
+    from training.recall_training import RecallTraining
 
 console = Console(highlight=False)
 
 METRICS = ("auc", "ap", "brier", "log_loss", "ece", "lift10", "observed_to_expected")
+AMOUNT_METRICS = ("deviance", "rmse", "gini", "share10", "observed_to_expected")
 
 
 @contextmanager
@@ -126,7 +128,10 @@ def print_audit(entries: Sequence[AuditEntry], zone: ZoneInfo) -> None:
 
 
 def print_training(training: Training) -> None:
-    """Print a model beside the rules of thumb, and whether it was promoted."""
+    """Print a model beside the rules of thumb, and whether it was promoted; of recall, the verdict."""
+    if not hasattr(training, "evaluation"):
+        _print_policy(training)
+        return
     registered, evaluation = training.registered, training.evaluation
     table = Table(
         title=f"{registered.name} version {registered.version}: {training.examples:,} examples, "
@@ -134,18 +139,27 @@ def print_training(training: Training) -> None:
         title_justify="left",
     )
     table.add_column("")
-    for metric in METRICS:
+    shown = METRICS if "auc" in evaluation.scores["model"] else AMOUNT_METRICS
+    for metric in shown:
         table.add_column(metric, justify="right")
     for name, figures in evaluation.scores.items():
-        table.add_row(name, *(f"{figures[metric]:.4f}" for metric in METRICS))
+        table.add_row(name, *(f"{figures[metric]:.4f}" for metric in shown))
     console.print(table)
     for name, compared in evaluation.comparisons.items():
-        c = compared["log_loss"]
-        console.print(f"  log loss lower than {name} by {c.difference:.4f} (95 % {c.lower:.4f} to {c.upper:.4f})")
+        c = next(iter(compared.values()))
+        score = c.metric.replace("_", " ")
+        console.print(f"  {score} lower than {name} by {c.difference:.4f} (95 % {c.lower:.4f} to {c.upper:.4f})")
     if registered.is_champion:
         console.print(f"[green]promoted:[/] {registered.name} version {registered.version} is champion")
     else:
         console.print(f"[yellow]not promoted:[/] {'; '.join(evaluation.failures)}")
+
+
+def _print_policy(training: RecallTraining) -> None:
+    registered, policy = training.registered, training.policy
+    console.print(f"[bold]{registered.name}[/] version {registered.version}: {training.examples:,} randomised draws")
+    console.print(f"  {escape(policy.sentences['en'])}")
+    console.print(f"  ranked by {policy.rank_by}; channels in this order: {', '.join(policy.channels) or 'none tried'}")
 
 
 def print_models(found: Sequence[ModelVersion]) -> None:

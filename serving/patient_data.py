@@ -15,7 +15,7 @@ from features.errors import StoreError
 from features.records.erasure import erase_person, person_records
 from features.records.store import RecordStore
 from features.settings import Settings
-from features.store import forget, open_feast
+from features.store import forget
 from serving import audit, db, desk_tables, recall_tables  # noqa: F401 - their tables are a patient's too
 from serving.db import Base, ScoreRow, reading, writing
 from serving.schedule import add_publication
@@ -113,7 +113,6 @@ def delete_patient(settings: Settings, patient_id: str, now: datetime, by: str) 
     """
     erased = erase_person(RecordStore(settings.paths.records), patient_id, now)
     if erased.rows:
-        open_feast(settings).teardown()  # whatever the online store is
         forget(settings)
     with _application(settings) as engine:
         application = _delete_rows(engine, erased.numbers, now, by)

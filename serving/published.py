@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
 
-from serving.schedule import DaySchedule, Overview, read_overview, read_publication, read_schedule
+from serving.schedule import DaySchedule, Overview, newest_publication_id, read_overview, read_schedule
 
 DAYS_HELD = 64
 ANSWERS_HELD = 128  # 100 KB each
@@ -88,6 +88,8 @@ class Published:
 
     def _newest(self) -> _Held:
         held = self._held
-        if held is None or held.overview.publication != read_publication(self._engine):
+        newest = newest_publication_id(self._engine)
+        known = held.overview.publication.publication_id if held and held.overview.publication else None
+        if held is None or known != newest:
             held = self._held = _Held(read_overview(self._engine, self._zone))
         return held

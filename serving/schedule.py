@@ -221,9 +221,19 @@ def read_overview(engine: Engine, zone: ZoneInfo) -> Overview:
 
 
 def read_publication(engine: Engine) -> Publication | None:
-    """Read the newest publication, the cheap question that polling asks."""
+    """Read the newest publication."""
     with reading(engine) as session:
         return _newest_publication(session)
+
+
+_NEWEST = "SELECT max(publication_id) FROM publications"
+
+
+def newest_publication_id(engine: Engine) -> int | None:
+    """Return the newest publication's number: asked at every request, so without the mapper, ten times as slow."""
+    with engine.connect() as connection:
+        found: int | None = connection.exec_driver_sql(_NEWEST).scalar()
+        return found
 
 
 def read_schedule(engine: Engine, clinic_id: str, day: date, zone: ZoneInfo) -> DaySchedule | None:

@@ -13,9 +13,11 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -40,6 +42,21 @@ hypothesis_settings.register_profile(
     "revisit", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("revisit")
+
+
+@pytest.fixture(scope="session")
+def is_off() -> Callable[[pd.Series, pd.Series, int], bool]:
+    """Whether a mean difference is no chance: told (differences, group of each, how many such comparisons are made).
+
+    Only groups vary independently. The largest of the comparisons is beyond the limit once in a thousand (Bonferroni).
+    """
+
+    def told(difference: pd.Series, group: pd.Series, comparisons: int) -> bool:
+        by_group = difference.groupby(group).sum()
+        limit = NormalDist().inv_cdf(1 - 0.001 / comparisons / 2)
+        return abs(by_group.sum()) > limit * float(np.sqrt((by_group**2).sum()))
+
+    return told
 
 
 @pytest.fixture(scope="session")

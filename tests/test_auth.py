@@ -82,12 +82,16 @@ def test_everything_but_the_door_needs_a_session(client: TestClient) -> None:
     paths = _paths(client.app)
     assert {"/schedule", "/schedule/board", "/sign-out", "/"} <= paths
     for path in paths:
-        is_open = path in ("/sign-in", "/healthz") or path.startswith(("/static", "/language"))
+        is_open = path in ("/sign-in", "/healthz", "/cds-services", "/fhir/metadata") or path.startswith(
+            ("/static", "/language")
+        )
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"):
             answer = client.request(method, path)
-            if path.startswith(("/api", "/metrics")):
+            if path.startswith(("/api", "/metrics", "/cds-services/", "/fhir")) and not is_open:
                 assert answer.status_code == 401, (method, path)
-                if method != "HEAD":
+                if method != "HEAD" and path.startswith("/fhir"):
+                    assert answer.json()["issue"][0]["code"] == "login"
+                elif method != "HEAD":
                     assert answer.json()["error"]["code"] == "not_signed_in"
             elif not is_open:
                 assert answer.status_code == 303, (method, path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -15,10 +17,18 @@ import pytest
 from click.testing import Result
 from sqlalchemy import text
 
+from features import schedule
 from features.errors import StoreError
+from features.families import FAMILIES
+from features.online_events import record_event
+from features.online_packing import slot_of
+from features.online_rows import open_rows
+from features.online_sync import rows_of, write_patients_online
 from features.records.erasure import ErasedPatients, erase_person
 from features.records.history import restore
 from features.records.merging import merge
+from features.settings import Online
+from features.store import build, build_patients, open_feast, register, write_online
 from serving import audit, consents, db
 from serving.desk_actions import note_done
 from serving.desk_events import Told, tell
@@ -29,6 +39,7 @@ from serving.schedule import publish_schedule, read_publication
 
 NOW = datetime(2026, 11, 17, 1, 30, tzinfo=UTC)
 GONE = "Zqgone"  # part of the number, name, phone and e-mail of the patient who leaves, and of nothing else
+PREFIX = f"t{os.getpid()}"
 MAPPING = """
 name = "Desk"
 time_zone = "Asia/Shanghai"
@@ -128,8 +139,6 @@ def holding(root: Path) -> list[str]:
 
 
 def test_nothing_is_left_in_any_file(practice: Any) -> None:
-    from features.store import build, open_feast, register, write_online
-
     settings = practice.settings
     build(settings, NOW + timedelta(hours=3))
     write_online(settings, register(settings), NOW + timedelta(hours=3))
@@ -147,6 +156,45 @@ def test_nothing_is_left_in_any_file(practice: Any) -> None:
     assert holding(settings.paths.data) == []
     assert not (settings.paths.feast / "online.db").exists()
     open_feast(settings)  # as if nothing had been
+
+
+@pytest.mark.parametrize(
+    "online",
+    [
+        Online(prefix=PREFIX),
+        Online(store="redis", url="redis://127.0.0.1:6379/0", prefix=PREFIX),
+        Online(store="postgres", url="postgresql://root@127.0.0.1:5432/test", prefix=PREFIX),
+    ],
+    ids=lambda online: online.store,
+)
+def test_nobody_is_left_online(practice: Any, online: Online) -> None:
+    """Neither rows of the night, nor of an event at the desk, nor the copy by patient that events are read from."""
+    settings, now = practice.settings.model_copy(update={"online": online}), NOW + timedelta(days=1)
+    build(settings, now)
+    build_patients(settings, now, first=now.date())
+    store = register(settings)
+    write_online(settings, store, now)
+    write_patients_online(settings, store, now)
+    rows_of(store).close()
+    event = {
+        "appointment_id": "A6",
+        "patient_id": f"{GONE}1",
+        "clinic_id": "east",
+        "starts_at": now + timedelta(days=1),
+        "status": "booked",
+    }
+    assert record_event(settings, "appointments", event, now).patients == 2
+    views = {family.name: [feature.name for feature in family.features] for family in FAMILIES.values()}
+    views["schedule"] = [feature.name for feature in schedule.FEATURES]
+    keys = [f"{GONE}1", "P1", "A4", "A6"]
+    with closing(open_rows(online, settings.paths.feast / "online.db")) as rows:
+        found = {view: set(rows.read(slot_of(view, names), keys)) for view, names in views.items()}
+    assert found == {view: {"A4", "A6"} if view == "schedule" else {f"{GONE}1", "P1"} for view in views}
+    assert any("features/mirror" in name for name in holding(settings.paths.data))
+    delete_patient(settings, f"{GONE}1", now + timedelta(hours=1), "cli:test")
+    with closing(open_rows(online, settings.paths.feast / "online.db")) as rows:
+        assert not any(rows.read(slot_of(view, names), keys) for view, names in views.items())
+    assert holding(settings.paths.data) == []
 
 
 def test_everybody_else_stays(practice: Any) -> None:

@@ -303,7 +303,7 @@ def test_an_event_is_in_the_flags_and_stays_there(
     expected = {known["appointment_id"]: "cancelled_early", "new-1": "booked"}
     assert {key: shown()[key][0] for key in expected} == expected
     assert shown()["new-1"][1], "a new booking is scored"
-    score(scored, before)
+    score(scored, before + timedelta(seconds=1))
     assert "new-1" not in shown(), "a publication begun before knows nothing of it"
     take_in_events(scorer, now() + timedelta(seconds=1))
     assert {key: shown()[key][0] for key in expected} == expected

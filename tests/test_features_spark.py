@@ -90,6 +90,7 @@ def spark(cluster: str) -> Iterator[Settings]:
 
 
 @JAVA
+@pytest.mark.timeout(900)  # half a minute by itself, but six Java machines suffer most on a busy computer
 def test_a_cluster_computes_what_duckdb_computes(
     small_practice: Any, spark: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_cluster_computes_what_duckdb_computes(
 
 
 @JAVA
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore:The spark offline store is an experimental:RuntimeWarning")
 def test_feast_joins_on_spark_what_it_joins_on_duckdb(small_practice: Any, spark: Settings, tmp_path: Path) -> None:
     """The point-in-time join of all features of a contract, at moments up to two months after a snapshot."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from training.metrics import MORE_IS_BETTER, Floats
+from training.amounts import deviance_gain, error_gain
+from training.metrics import Floats, weighted_auc, weighted_gain
 
+MORE_IS_BETTER: Mapping[str, Callable[[Floats, Floats, Floats], float]] = {
+    "auc": weighted_auc,
+    "log_loss": weighted_gain,
+    "deviance": deviance_gain,
+    "rmse": error_gain,
+}
 REPETITIONS = 400
 SEED = 20160530
 
@@ -21,7 +28,7 @@ class Comparison:
     Attributes
     ----------
     metric : str
-        ``"auc"`` (difference) or ``"log_loss"`` (how much lower).
+        ``"auc"`` (difference), or ``"log_loss"``, ``"deviance"``, ``"rmse"`` (how much lower).
     difference : float
         On the examples as they are.
     lower, upper : float
@@ -55,7 +62,7 @@ def compare(
     Parameters
     ----------
     metric : str
-        Key of `training.metrics.MORE_IS_BETTER`.
+        Key of `MORE_IS_BETTER`.
     label, model, peer : ndarray of shape (n_examples,)
         Outcomes and the two predictions.
     patients : sequence of shape (n_examples,)

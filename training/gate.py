@@ -19,6 +19,8 @@ def failures(
     comparisons: Mapping[str, Mapping[str, Comparison]],
     must_beat: Iterable[str],
     alarms: Sequence[Alarm] = (),
+    score: str = "log_loss",
+    relative_error: float | None = None,
 ) -> tuple[str, ...]:
     """Why a model may not be used; empty if it may.
 
@@ -29,9 +31,14 @@ def failures(
     comparisons : mapping
         Per rule and metric: the model minus the rule, with its interval.
     must_beat : iterable of str
-        Rules that it has to beat on log loss, the whole interval above zero.
+        Rules that it has to beat on `score`, the whole interval above zero.
     alarms : sequence of Alarm
         None of which may ring.
+    score : str
+        The proper score.
+    relative_error : float, optional
+        Standard error of observed over expected, relative; that of a count of
+        cases by default.
 
     Returns
     -------
@@ -39,12 +46,13 @@ def failures(
         One sentence per reason.
     """
     found = [
-        f"not surely better than {rule} on log loss (95 % from {c.lower:+.4f} to {c.upper:+.4f})"
+        f"not surely better than {rule} on {score.replace('_', ' ')} (95 % from {c.lower:+.4f} to {c.upper:+.4f})"
         for rule in must_beat
-        if not (c := comparisons[rule]["log_loss"]).is_better
+        if not (c := comparisons[rule][score]).is_better
     ]
     ratio = float(label.mean() / model.mean())
-    spread = np.exp(1.96 / np.sqrt(max(label.sum(), 1)))  # of a count, relative
+    error = 1 / np.sqrt(max(label.sum(), 1)) if relative_error is None else relative_error
+    spread = np.exp(1.96 * error)
     low, high = HONEST_RATIO
     if ratio * spread < low or ratio / spread > high:
         found.append(f"observed over expected is {ratio:.2f}, surely outside {low} to {high}")

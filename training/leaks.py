@@ -36,6 +36,7 @@ STRONG = {
     "tenure": "frequency of visits",
     "money": "frequency of visits, in money",
     "service": "frequency of visits, by service",
+    "treatment": "a plan that stood still for long is mostly given up",
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -25,6 +26,7 @@ from training.metrics import Floats
 
 KNOTS, COARSE_KNOTS = 5, 4
 LOGISTIC_PENALTY = 0.003  # scikit-learn's C: smaller is stronger
+RULE_PENALTY = 1.0  # of a rule on one number, which needs none
 # What a product adds to a score is counted to its first: the one that is never shown as a reason, if either is.
 PRODUCTS = (
     ("days_until_visit", "is_reminder_outage"),
@@ -62,7 +64,7 @@ BOOSTER_ROUNDS = 300
 FEWEST_FOR_BOOSTER = 1500  # labelled examples; below, splines alone did better on every real set tried
 
 
-def spline_logistic(features: Sequence[Feature]) -> Pipeline:
+def spline_logistic(features: Sequence[Feature], penalty: float = LOGISTIC_PENALTY) -> Pipeline:
     """Logistic regression on splines of days, hours and ages, with a few products of them.
 
     Counts are taken as log(1 + x), flags and log ratios as they are, weekdays
@@ -74,6 +76,8 @@ def spline_logistic(features: Sequence[Feature]) -> Pipeline:
     ----------
     features : sequence of Feature
         Of a contract, in its order.
+    penalty : float
+        scikit-learn's C.
 
     Returns
     -------
@@ -81,6 +85,12 @@ def spline_logistic(features: Sequence[Feature]) -> Pipeline:
         Column names of its inner steps start with the feature's name and two
         underscores, so that contributions can be traced back.
     """
+    regression = LogisticRegression(C=penalty, max_iter=500)
+    return Pipeline([*spline_columns(features).steps, ("regression", regression)])
+
+
+def spline_columns(features: Sequence[Feature]) -> Pipeline:
+    """The columns of `spline_logistic`, scaled."""
     by_name = {feature.name: feature for feature in features}
     parts = [(feature.name, _treatment(feature), [feature.name]) for feature in features]
     for first, second in PRODUCTS:
@@ -89,8 +99,7 @@ def spline_logistic(features: Sequence[Feature]) -> Pipeline:
             products = PolynomialFeatures(degree=2, interaction_only=True, include_bias=False)
             parts.append((f"{first}*{second}", make_pipeline(pair, products), [first, second]))
     columns = ColumnTransformer(parts, verbose_feature_names_out=True, sparse_threshold=0)
-    regression = LogisticRegression(C=LOGISTIC_PENALTY, max_iter=500)
-    return Pipeline([("columns", columns), ("scale", StandardScaler()), ("regression", regression)])
+    return Pipeline([("columns", columns), ("scale", StandardScaler())])
 
 
 def fit_booster(
@@ -130,7 +139,8 @@ def _treatment(feature: Feature, knots: int = KNOTS) -> BaseEstimator:
     if feature.unit in ("flag", "log ratio", "share"):
         return filled
     is_signed = feature.unit in ("ratio", "cents") or feature.name.startswith("days_since_due")
-    logarithm = FunctionTransformer(np.arcsinh if is_signed else np.log1p, feature_names_out="one-to-one")
+    steps = [_elementwise(np.arcsinh)] if is_signed else [_elementwise(np.clip, min=0), _elementwise(np.log1p)]
+    logarithm = make_pipeline(*steps)
     if feature.unit not in ("days", "hour", "years"):
         return make_pipeline(filled, logarithm)
     spline = SplineTransformer(
@@ -141,3 +151,8 @@ def _treatment(feature: Feature, knots: int = KNOTS) -> BaseEstimator:
         handle_missing="zeros",
     )
     return make_pipeline(logarithm, spline) if feature.unit == "days" else spline
+
+
+def _elementwise(function: Callable[..., Any], **given: float) -> FunctionTransformer:
+    """A step of NumPy's own functions alone: it is stored by name, and loads where `training` is not installed."""
+    return FunctionTransformer(function, kw_args=given or None, feature_names_out="one-to-one")

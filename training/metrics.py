@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -101,9 +99,3 @@ def weighted_gain(label: Floats, probability: Floats, weight: Floats) -> float:
     """Negative log loss with a weight per example: more is better."""
     clipped = np.clip(probability, SMALLEST, 1 - SMALLEST)
     return float(np.average(np.where(label == 1, np.log(clipped), np.log(1 - clipped)), weights=weight))
-
-
-MORE_IS_BETTER: Mapping[str, Callable[[Floats, Floats, Floats], float]] = {
-    "auc": weighted_auc,
-    "log_loss": weighted_gain,
-}

@@ -9,12 +9,12 @@ from datetime import datetime
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from features.contracts import CONTRACTS, PATIENT_CONTRACTS, ModelContract
+from features.contracts import ALL_CONTRACTS, PATIENT_CONTRACTS, PLAN_CONTRACTS, RECALL, VALUE_365D, ModelContract
 from features.errors import ModelError, NotBuiltError, NotEnoughDataError, RevisitError
 from features.settings import Settings
 from features.snapshots import built
 from features.store import last_build
-from training import no_show, patients
+from training import completion, no_show, patients, recall_training, value
 from training.registry import (
     BEFORE,
     CHALLENGER,
@@ -24,9 +24,19 @@ from training.registry import (
     name_champion,
     version_called,
 )
+from training.rolling import FULL, Effort
 
-QUESTIONS: Mapping[str, ModelContract] = {**CONTRACTS, **PATIENT_CONTRACTS}
-Training = no_show.Training | patients.PatientTraining
+QUESTIONS = ALL_CONTRACTS
+Training = no_show.Training | patients.PatientTraining | recall_training.RecallTraining
+
+Trainer = Callable[[Settings, ModelContract, datetime, Callable[[str], None], Effort], Training]
+# Of the questions about patients and plans, which are asked at snapshots.
+TRAINERS: Mapping[str, Trainer] = {
+    **dict.fromkeys(PATIENT_CONTRACTS, patients.train),
+    VALUE_365D.name: value.train,
+    **dict.fromkeys(PLAN_CONTRACTS, completion.train),
+    RECALL.name: recall_training.train,
+}
 
 
 @dataclass(frozen=True)
@@ -163,6 +173,7 @@ def train_all(
     names: Iterable[str] = QUESTIONS,
     told: Callable[[str, str], None] = lambda name, step: None,
     is_forced: bool = False,
+    effort: Effort = FULL,
 ) -> Iterable[Outcome]:
     """Train the questions one by one; one that fails leaves its champion in place and the others go on.
 
@@ -178,6 +189,8 @@ def train_all(
         Hears the question and what is being done.
     is_forced : bool
         Whether to train what was trained on the same records already.
+    effort : Effort
+        How much is learned from and tested on.
 
     Yields
     ------
@@ -197,7 +210,7 @@ def train_all(
             if not is_forced and is_trained(settings, contract):
                 yield Outcome(name)
             else:
-                yield Outcome(name, _train(settings, contract, now, told))
+                yield Outcome(name, _train(settings, contract, now, told, effort))
         except NotEnoughDataError as error:
             yield Outcome(name, error=str(error))
         except RevisitError as error:
@@ -215,7 +228,7 @@ def is_trained(settings: Settings, contract: ModelContract) -> bool:
     version = _version(client, contract.name, number)
     tags = client.get_run(version.run_id).data.tags
     records = {name.removeprefix("records_"): value for name, value in tags.items() if name.startswith("records_")}
-    if contract.entity == "patient":
+    if contract.entity != "appointment":
         present = built(settings).records
     else:
         build = last_build(settings)
@@ -224,9 +237,11 @@ def is_trained(settings: Settings, contract: ModelContract) -> bool:
     return same and version.fingerprint == contract.fingerprint
 
 
-def _train(settings: Settings, contract: ModelContract, now: datetime, told: Callable[[str, str], None]) -> Training:
-    if contract.entity == "patient":
-        return patients.train(settings, contract, now, lambda step: told(contract.name, step))
+def _train(
+    settings: Settings, contract: ModelContract, now: datetime, told: Callable[[str, str], None], effort: Effort
+) -> Training:
+    if contract.name in TRAINERS:
+        return TRAINERS[contract.name](settings, contract, now, lambda step: told(contract.name, step), effort)
     told(contract.name, "bookings")
     return no_show.train(settings, contract, now)
 

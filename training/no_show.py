@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import numpy as np
 import pandas as pd
 
 from features.contracts import ModelContract
@@ -22,11 +21,12 @@ from training.gate import failures
 from training.leaks import leak_alarms
 from training.learners import FEWEST_FOR_BOOSTER, fit_booster, spline_logistic
 from training.metrics import Floats, logit, scores, sigmoid
-from training.model_card import card
 from training.plots import figures
 from training.portable_model import Blend
-from training.registry import Made, Registered, log_version
+from training.registry import Registered, log_version
+from training.results import blend_parameters, made
 from training.splits import Split, newest_share, split_at
+from training.time_alarms import time_alarms
 
 TEST_SHARE = 0.2  # the newest visits, held back to prove the model
 INNER_SHARE = 0.25  # the newest of the rest, held back to choose the calibration
@@ -191,28 +191,11 @@ def train(settings: Settings, contract: ModelContract, now: datetime) -> Trainin
     evaluation = evaluate(contract, split, fit(contract, split.train))
     model = fit(contract, examples)
     alarms = leak_alarms(examples, contract.features, "patient_id", evaluation.scores["model"]["auc"], LEAK_ALARM)
+    alarms += time_alarms(settings, contract, split.start.to_pydatetime(), versions)
     evaluation = replace(evaluation, alarms=alarms)
-    made = Made(
-        model,
-        metrics=_flat(evaluation),
-        tags={f"records_{name}": str(version) for name, version in versions.items()}
-        | {"test_from": split.start.isoformat(), "trained_until": now.isoformat(), "kind": "model"},
-        parameters={
-            "weight": model.weight,
-            "examples": len(examples),
-            "intercept": model.intercept,
-            "slope": model.slope,
-        },
-        figures=figures(evaluation.label, evaluation.predictions),
-        documents={
-            "promotion.txt": "\n".join(evaluation.failures) or "beats the prior and the past-rate rule\n",
-            "card.html": card(contract, evaluation, now),
-        },
-        data=examples,
-        failures=evaluation.failures,
-    )
-    registered = log_version(settings, contract, made)
-    return Training(registered, evaluation, len(examples))
+    drawn = figures(evaluation.label, evaluation.predictions)
+    result = made(contract, evaluation, model, examples, now, versions, drawn, blend_parameters(model))
+    return Training(log_version(settings, contract, result), evaluation, len(examples))
 
 
 def _fit_learners(contract: ModelContract, examples: pd.DataFrame) -> Blend:
@@ -249,15 +232,3 @@ def _is_enough(examples: pd.DataFrame) -> bool:
 
 def _label(examples: pd.DataFrame) -> Floats:
     return examples["label"].to_numpy(float)
-
-
-def _flat(evaluation: Evaluation) -> dict[str, float]:
-    """Figures under flat names: the model's own bare, a rule's behind its name, differences with their bounds."""
-    flat = dict(evaluation.scores["model"])
-    for name, figures_of in evaluation.scores.items():
-        if name != "model":
-            flat |= {f"{name}_{metric}": value for metric, value in figures_of.items() if np.isfinite(value)}
-    for name, by_metric in evaluation.comparisons.items():
-        for metric, c in by_metric.items():
-            flat |= {f"over_{name}_{metric}": c.difference, f"over_{name}_{metric}_lower": c.lower}
-    return flat

@@ -1,14 +1,15 @@
-"""A model about patients beside the rules: pooled over origins, by origin, by group, at capacity."""
+"""A model about patients or plans beside the rules: pooled over origins, by origin, by group, at capacity."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from training.alarms import Alarm
+from training.amounts import amount_scores, concentration
 from training.evaluation import Comparison, compare
 from training.gate import failures
 from training.metrics import Floats, scores, weighted_auc
@@ -17,6 +18,37 @@ REPETITIONS = 200  # bootstrap draws of whole households
 CAPACITY = 0.1  # share of the patients that a team gets round to
 FEWEST_IN_GROUP = 50
 ROW = ("patient_id", "household_id", "as_of", "label", "has_booking", "visits_kept", "birth_year", "sex")
+
+
+@dataclass(frozen=True)
+class Measures:
+    """How answers of a kind are judged.
+
+    Attributes
+    ----------
+    scores : callable
+        All figures, of outcomes and answers.
+    compared : tuple of str
+        Keys of `training.evaluation.MORE_IS_BETTER`: first the proper score, on which the gate decides.
+    ranking : callable
+        The figure by which groups are compared.
+    """
+
+    scores: Callable[[Floats, Floats], Mapping[str, float]]
+    compared: tuple[str, ...]
+    ranking: Callable[[Floats, Floats], float]
+
+
+def _probability_scores(label: Floats, said: Floats) -> Mapping[str, float]:
+    return scores(label, said) | at_capacity(label, said)
+
+
+def _auc(label: Floats, said: Floats) -> float:
+    return weighted_auc(label, said, np.ones(len(label)))
+
+
+PROBABILITY = Measures(_probability_scores, ("log_loss", "auc"), _auc)
+AMOUNT = Measures(amount_scores, ("deviance", "rmse"), concentration)
 
 
 @dataclass(frozen=True)
@@ -53,9 +85,13 @@ class PatientEvaluation:
     comparisons : mapping of str to mapping
         Per rule and metric, the model minus the rule; households redrawn.
     by_origin, by_group : pandas.DataFrame
-        One row per origin, and per stratum or group: rows, observed, expected, auc, ...
+        One row per origin, and per stratum or group: rows, observed, observed_to_expected, ...
     alarms : tuple of Alarm
         All that were asked.
+    measures : Measures
+        How it was judged.
+    peers : tuple of str
+        Which of the predictions are other models, not rules.
     """
 
     rows: pd.DataFrame
@@ -65,6 +101,8 @@ class PatientEvaluation:
     by_origin: pd.DataFrame
     by_group: pd.DataFrame
     alarms: tuple[Alarm, ...] = field(default=())
+    measures: Measures = PROBABILITY
+    peers: tuple[str, ...] = ()
 
     @property
     def label(self) -> Floats:
@@ -80,21 +118,33 @@ class PatientEvaluation:
     @property
     def failures(self) -> tuple[str, ...]:
         """Why the model may not be used; empty if it may."""
-        return failures(self.label, self.predictions["model"], self.comparisons, self.comparisons, self.alarms)
+        model, score = self.predictions["model"], self.measures.compared[0]
+        error = None if self.measures is PROBABILITY else _relative_error(self.rows, model)
+        return failures(self.label, model, self.comparisons, self.must_beat, self.alarms, score, error)
 
     @property
     def best_rule(self) -> str:
-        """The rule with the lowest log loss."""
-        return min(self.comparisons, key=lambda name: self.scores[name]["log_loss"])
+        """The rule with the lowest proper score."""
+        return min(self.must_beat, key=lambda name: self.scores[name][self.measures.compared[0]])
+
+    @property
+    def must_beat(self) -> tuple[str, ...]:
+        """The rules; other models are compared, too, but are none."""
+        return tuple(name for name in self.comparisons if name not in self.peers)
 
 
-def evaluate(origins: Sequence[Origin]) -> PatientEvaluation:
+def evaluate(
+    origins: Sequence[Origin], measures: Measures = PROBABILITY, peers: tuple[str, ...] = ()
+) -> PatientEvaluation:
     """Pool the tests of several origins.
 
     Parameters
     ----------
     origins : sequence of Origin
         At least one.
+    measures : Measures
+    peers : tuple of str
+        Names of predictions that are other models.
 
     Returns
     -------
@@ -108,7 +158,7 @@ def evaluate(origins: Sequence[Origin]) -> PatientEvaluation:
     comparisons = {
         name: {
             metric: compare(metric, label, model, predictions[name], rows["household_id"], REPETITIONS)
-            for metric in ("log_loss", "auc")
+            for metric in measures.compared
         }
         for name in names
         if name != "model"
@@ -116,12 +166,21 @@ def evaluate(origins: Sequence[Origin]) -> PatientEvaluation:
     by_origin = pd.DataFrame(
         [
             {"origin": origin.moment, "rows": len(origin.rows)}
-            | scores(origin.rows["label"].to_numpy(float), origin.predictions["model"])
+            | dict(measures.scores(origin.rows["label"].to_numpy(float), origin.predictions["model"]))
             for origin in origins
         ]
     )
-    figures = {name: scores(label, said) | at_capacity(label, said) for name, said in predictions.items()}
-    return PatientEvaluation(rows, predictions, figures, comparisons, by_origin, _by_group(rows, model))
+    figures = {name: measures.scores(label, said) for name, said in predictions.items()}
+    by_group = _by_group(rows, model, measures)
+    return PatientEvaluation(
+        rows, predictions, figures, comparisons, by_origin, by_group, measures=measures, peers=peers
+    )
+
+
+def rows_of(today: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an `Origin`: those of `today`, and whether any row of the patient was in `known`."""
+    is_unseen = ~today["patient_id"].isin(known["patient_id"].unique())
+    return today[[*ROW, "days_since_first_visit"]].assign(is_unseen=is_unseen)
 
 
 def at_capacity(label: Floats, probability: Floats, share: float = CAPACITY) -> dict[str, float]:
@@ -139,7 +198,7 @@ def groups(rows: pd.DataFrame) -> dict[str, pd.Series]:
     bands = pd.cut(age, [-1, 17, 39, 64, 200], labels=["0-17", "18-39", "40-64", "65+"])
     tenure = pd.cut(rows["days_since_first_visit"], [-1, 180, 730, 1e6], labels=["to 6 months", "to 2 years", "longer"])
     visits = pd.cut(rows["visits_kept"], [-1, 0, 2, 1e6], labels=["0", "1-2", "3+"])
-    return {
+    found = {
         "booked": rows["has_booking"].map({True: "booked", False: "not booked"}),
         "visits": visits.astype(object),
         "tenure": tenure.astype(object),
@@ -148,9 +207,12 @@ def groups(rows: pd.DataFrame) -> dict[str, pd.Series]:
         "sex": rows["sex"].astype(object),
         "new": (rows["visits_kept"] <= 1).map({True: "new", False: "known"}),
     }
+    if "is_moving" in rows:
+        found["plan"] = rows["is_moving"].map({True: "moved lately", False: "stood still"})
+    return found
 
 
-def _by_group(rows: pd.DataFrame, model: Floats) -> pd.DataFrame:
+def _by_group(rows: pd.DataFrame, model: Floats, measures: Measures) -> pd.DataFrame:
     """Per group: how often it happened over how often it was expected, ranking, and the gap in cases found."""
     label, flagged = rows["label"].to_numpy(float), _flagged(model, CAPACITY)
     found_overall = label[flagged].sum() / label.sum()
@@ -159,7 +221,7 @@ def _by_group(rows: pd.DataFrame, model: Floats) -> pd.DataFrame:
         for value in sorted(values.dropna().unique()):
             inside = (values == value).to_numpy()
             own, said = label[inside], model[inside]
-            if len(own) < FEWEST_IN_GROUP or not 0 < own.sum() < len(own):
+            if len(own) < FEWEST_IN_GROUP or np.ptp(own) == 0 or own.sum() <= 0:
                 continue
             table.append(
                 {
@@ -168,12 +230,18 @@ def _by_group(rows: pd.DataFrame, model: Floats) -> pd.DataFrame:
                     "rows": len(own),
                     "observed": own.mean(),
                     "observed_to_expected": own.mean() / said.mean(),
-                    "auc": weighted_auc(own, said, np.ones(len(own))),
+                    "ranking": measures.ranking(own, said),
                     "found_gap": own[flagged[inside]].sum() / own.sum() - found_overall,
                 }
             )
-    columns = ["group", "value", "rows", "observed", "observed_to_expected", "auc", "found_gap"]
+    columns = ["group", "value", "rows", "observed", "observed_to_expected", "ranking", "found_gap"]
     return pd.DataFrame(table, columns=columns)
+
+
+def _relative_error(rows: pd.DataFrame, said: Floats) -> float:
+    """Standard error of all that was observed, relative, households being alike in themselves."""
+    surplus = (rows["label"] - said).groupby(rows["household_id"]).sum()
+    return float(np.sqrt((surplus**2).sum()) / max(rows["label"].sum(), 1e-9))
 
 
 def _flagged(probability: Floats, share: float) -> np.ndarray:

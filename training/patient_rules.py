@@ -12,7 +12,7 @@ import pandas as pd
 from features.errors import NotEnoughDataError
 from features.labels import SEED_MISSED_RECALLS, SEED_UNANSWERED
 from training.btyd import ParetoNBD
-from training.learners import spline_logistic
+from training.learners import RULE_PENALTY, spline_logistic
 from training.metrics import Floats
 from training.portable_model import Blend
 from training.return_baselines import LogisticRFM
@@ -47,7 +47,11 @@ class SeedRule:
 def rule_model(question: Question, examples: pd.DataFrame, feature: str) -> Blend:
     """A rule on one number as a model that is stored and served like any other: a spline of it."""
     (read,) = [known for known in question.features if known.name == feature]
-    return Blend([feature], spline_logistic([read]).fit(examples[[feature]], examples["label"].to_numpy(float)), None)
+    return Blend(
+        [feature],
+        spline_logistic([read], RULE_PENALTY).fit(examples[[feature]], examples["label"].to_numpy(float)),
+        None,
+    )
 
 
 def rule_in_use(question: Question) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import numpy as np
 import pandas as pd
 
 from features.contracts import LAPSE, PATIENT_CONTRACTS, ModelContract
@@ -16,18 +15,18 @@ from features.settings import Settings
 from features.snapshots import built
 from features.store import register
 from training.leaks import leak_alarms
-from training.model_card import card
-from training.patient_evaluation import ROW, Origin, PatientEvaluation, evaluate
+from training.patient_evaluation import Origin, PatientEvaluation, evaluate, rows_of
 from training.patient_rules import rule_in_use, rule_model, rule_predictions
 from training.plots import figures
-from training.registry import Made, Part, Registered, log_version
-from training.rolling import origins, thinned
+from training.registry import Registered, log_version
+from training.results import blend_parameters, made
+from training.rolling import FULL, Effort, origins, thinned
+from training.time_alarms import time_alarms
 from training.visits_return import Question, fit, matured
 
 HISTORY = ("visit_days_kept_count_ever", "days_since_first_visit", "days_since_last_visit")
 DUE = ("days_since_due", "recall_interval_mean_ever_days")
 TYPICAL_WINDOW = 180  # days; a lapse's window is the patient's own
-MOST_EXAMPLES, MOST_TESTED = 20_000, 10_000  # rows to learn from beside those tested on, and rows per tested snapshot
 PLAUSIBLE_AUC = 0.95  # who is booked already makes these questions easier than they are among the others
 
 Told = Callable[[str], None]
@@ -51,7 +50,9 @@ class PatientTraining:
     examples: int
 
 
-def train(settings: Settings, contract: ModelContract, now: datetime, told: Told = lambda _: None) -> PatientTraining:
+def train(
+    settings: Settings, contract: ModelContract, now: datetime, told: Told = lambda _: None, effort: Effort = FULL
+) -> PatientTraining:
     """Train, prove, register, and promote if it earned it.
 
     Where the model is not surely better than every rule, the rule that is in
@@ -67,6 +68,8 @@ def train(settings: Settings, contract: ModelContract, now: datetime, told: Told
         Aware; windows that were not over by then are unknown.
     told : callable, optional
         Hears what is being done.
+    effort : Effort
+        How much is learned from and tested on.
 
     Returns
     -------
@@ -80,37 +83,20 @@ def train(settings: Settings, contract: ModelContract, now: datetime, told: Told
         If there are no snapshots.
     """
     question, versions = QUESTIONS[contract.name], built(settings).records
-    examples, tested = _examples(settings, contract, now, versions)
+    examples, tested = patient_training_set(settings, contract, now, versions, effort)
     evaluation = prove(question, examples, tested, told)
     told("alarms")
     auc = evaluation.scores["model"]["auc"]
     alarms = leak_alarms(examples, contract.features, "household_id", auc, PLAUSIBLE_AUC)
+    alarms += time_alarms(settings, contract, tested[0].to_pydatetime(), versions)
     evaluation = replace(evaluation, alarms=alarms)
-    failed = evaluation.failures
     told("the model for use")
     known = matured(examples, pd.Timestamp(now))
     model = fit(question, examples, pd.Timestamp(now))
-    made = Made(
-        model,
-        metrics=flat(evaluation),
-        tags={f"records_{name}": str(version) for name, version in versions.items()}
-        | {"test_from": evaluation.start.isoformat(), "trained_until": now.isoformat(), "kind": "model"},
-        parameters={
-            "weight": model.weight,
-            "process_weight": model.process_weight,
-            "examples": len(known),
-            "intercept": model.intercept,
-            "slope": model.slope,
-        },
-        figures=figures(evaluation.label, evaluation.predictions),
-        documents={"promotion.txt": "\n".join(failed) or "surely better than every rule\n"}
-        | {"card.html": card(contract, evaluation, now)},
-        parts=[_part(row) for _, row in evaluation.by_origin.iterrows()],
-        data=known,
-        rule=rule_model(question, known, rule_in_use(question)) if failed else None,
-        failures=failed,
-    )
-    return PatientTraining(log_version(settings, contract, made), evaluation, len(known))
+    drawn = figures(evaluation.label, evaluation.predictions)
+    rule = rule_model(question, known, rule_in_use(question)) if evaluation.failures else None
+    result = made(contract, evaluation, model, known, now, versions, drawn, blend_parameters(model), rule)
+    return PatientTraining(log_version(settings, contract, result), evaluation, len(known))
 
 
 def prove(
@@ -142,11 +128,8 @@ def prove(
             continue
         if not 0 < today["label"].sum() < len(today):
             continue
-        rows = today[[*ROW, "days_since_first_visit"]].assign(
-            is_unseen=~today["patient_id"].isin(known["patient_id"].unique())
-        )
         said = {"model": model.predict(today), **rule_predictions(question, known, today, today)}
-        found.append(Origin(moment, rows, said))
+        found.append(Origin(moment, rows_of(today, known), said))
     if not found:
         raise NotEnoughDataError(
             f"{question.name}: expected at least one snapshot that is over now and before which {question.horizon} "
@@ -155,26 +138,19 @@ def prove(
     return evaluate(found)
 
 
-def flat(evaluation: PatientEvaluation) -> dict[str, float]:
-    """Figures under flat names: the model's own bare, a rule's behind its name, differences with their bounds."""
-    named = {name: f"{name}_" if name != "model" else "" for name in evaluation.scores}
-    found = {
-        f"{named[name]}{metric}": value
-        for name, figures_of in evaluation.scores.items()
-        for metric, value in figures_of.items()
-    }
-    for name, by_metric in evaluation.comparisons.items():
-        for metric, c in by_metric.items():
-            found |= {f"over_{name}_{metric}": c.difference, f"over_{name}_{metric}_lower": c.lower}
-    return {name: value for name, value in found.items() if np.isfinite(value)}
-
-
-def _examples(
-    settings: Settings, contract: ModelContract, now: datetime, versions: dict[str, int]
+def patient_training_set(
+    settings: Settings, contract: ModelContract, now: datetime, versions: dict[str, int], effort: Effort = FULL
 ) -> tuple[pd.DataFrame, list[pd.Timestamp]]:
+    """Examples with their features, thinned, and the snapshots to test on, newest first.
+
+    Raises
+    ------
+    NotEnoughDataError
+        If no snapshot can be tested.
+    """
     store = register(settings)
     outcomes = patient_outcomes(settings, contract, now, versions)
-    tested = origins(outcomes, pd.Timestamp(now))
+    tested = origins(outcomes, pd.Timestamp(now), effort.origins)
     if not tested:
         raise NotEnoughDataError(
             f"{contract.name}: expected snapshots whose windows are over, and as many before them to learn from; "
@@ -182,10 +158,5 @@ def _examples(
             "snapshots of more months: revisit features build."
         )
     whole = outcomes[outcomes["as_of"] <= tested[0]]  # what is younger holds short windows alone
-    chosen = thinned(whole, tested, MOST_EXAMPLES, MOST_TESTED)
+    chosen = thinned(whole, tested, effort.examples, effort.tested)
     return with_features(store, contract, chosen), tested
-
-
-def _part(row: pd.Series) -> Part:
-    figures_of = {str(name): float(row[name]) for name in row.index if name != "origin" and np.isfinite(row[name])}
-    return Part(f"origin {row['origin']:%Y-%m-%d}", figures_of)

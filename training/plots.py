@@ -36,6 +36,55 @@ def figures(label: Floats, predictions: Mapping[str, Floats]) -> dict[str, Figur
     }
 
 
+def amount_figures(amount: Floats, expected: Mapping[str, Floats]) -> dict[str, Figure]:
+    """Draw all figures of expected amounts; parameters as in `figures`, amounts in cents."""
+    return {
+        "reliability.png": _amount_reliability(amount, next(iter(expected.values()))),
+        "concentration.png": _concentration(amount, expected),
+    }
+
+
+def _amount_reliability(amount: Floats, expected: Floats) -> Figure:
+    figure, axes = _square("Reliability", "expected (mean of a fifteenth)", "paid")
+    groups = [g for g in np.array_split(np.argsort(expected, kind="stable"), CALIBRATION_BINS) if len(g)]
+    told = np.array([expected[g].mean() for g in groups]) / 100
+    paid = np.array([amount[g].mean() for g in groups]) / 100
+    spread = 1.96 * np.array([amount[g].std() / np.sqrt(len(g)) for g in groups]) / 100
+    top = 1.1 * max(told.max(), (paid + spread).max())
+    axes.plot([0, top], [0, top], color="#cbd5e1", linewidth=1)
+    axes.errorbar(told, paid, spread, fmt="o", color=COLOURS[0], markersize=4, capsize=2)
+    axes.set(xlim=(0, top), ylim=(0, top))
+    return figure
+
+
+def _concentration(amount: Floats, expected: Mapping[str, Floats]) -> Figure:
+    figure, axes = _square("Money found by calling the highest first", "share called", "share of what was paid")
+    paid, called = np.maximum(amount, 0.0), np.arange(1, len(amount) + 1) / len(amount)
+    for colour, (name, said) in zip(COLOURS, expected.items(), strict=False):
+        gathered = np.cumsum(paid[np.argsort(-said, kind="stable")]) / paid.sum()
+        axes.plot(called, gathered, color=colour, label=name)
+    axes.plot([0, 1], [0, 1], color="#cbd5e1", linewidth=1)
+    axes.legend(frameon=False)
+    return figure
+
+
+def gain_figure(curves: Mapping[str, tuple[Floats, Floats]]) -> Figure:
+    """Draw gain curves of rankings for contact.
+
+    Parameters
+    ----------
+    curves : mapping of str to (share, gain)
+        `training.gain_curves.GainCurve` of each ranking.
+    """
+    figure, axes = _square("Patients won by calling down a ranking", "share contacted", "additional patients, per draw")
+    for colour, (name, (share, gain)) in zip((*COLOURS, "#7c3aed"), curves.items(), strict=False):
+        axes.plot(share, gain, color=colour, label=name)
+        end = float(gain[-1])
+    axes.plot([0, 1], [0, end], color="#cbd5e1", linewidth=1)
+    axes.legend(frameon=False)
+    return figure
+
+
 def _roc(label: Floats, predictions: Mapping[str, Floats]) -> Figure:
     figure, axes = _square("ROC curve", "share of the others flagged", "share of the cases flagged")
     for colour, (name, probability) in zip(COLOURS, predictions.items(), strict=False):

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 PROCESS = "any_visit_log_odds"  # the column that a visit process adds to a frame of features
+PERIOD = "period"  # the column that a hazard adds: which period of the window, from 1 on
 SMALLEST = 1e-9  # probability
 NODES = 32  # of the quadrature; 1e-8 of the integral on every parameter set tried
 
@@ -154,6 +155,9 @@ class Blend:
         Share of that member, from 0 to 1.
     process_level : float
         Its mean on the training examples, from which contributions are counted.
+    link : str
+        ``logit``: answers are probabilities; ``log``: amounts, and whatever is
+        said of the logit holds for their logarithm.
     """
 
     features: Sequence[str]
@@ -167,6 +171,7 @@ class Blend:
     horizon: float = 0.0
     process_weight: float = 0.0
     process_level: float = 0.0
+    link: str = "logit"
 
     @property
     def columns(self) -> list[str]:
@@ -180,7 +185,9 @@ class Blend:
     def raw_logit(self, frame: pd.DataFrame) -> Floats:
         """Blended logit before calibration, one per row."""
         ordered = self._ordered(frame)
-        learned = np.asarray(self.logistic.decision_function(ordered))
+        regression = self.logistic[-1]
+        columns = np.asarray(self.logistic[:-1].transform(ordered), float)
+        learned: Floats = columns @ np.ravel(regression.coef_) + np.ravel(regression.intercept_)[0]
         if self.booster is not None and self.weight > 0:
             boosted = np.asarray(self.booster.predict(ordered, raw_score=True, validate_features=True, num_threads=1))
             learned = self.weight * boosted + (1 - self.weight) * learned
@@ -189,8 +196,9 @@ class Blend:
         return self.process_weight * ordered[PROCESS].to_numpy() + (1 - self.process_weight) * learned
 
     def predict(self, frame: pd.DataFrame) -> Floats:
-        """Calibrated probability, one per row."""
-        return np.asarray(1 / (1 + np.exp(-(self.intercept + self.slope * self.raw_logit(frame)))))
+        """Calibrated probability or amount, one per row."""
+        calibrated = self.intercept + self.slope * self.raw_logit(frame)
+        return np.asarray(np.exp(calibrated) if self.link == "log" else 1 / (1 + np.exp(-calibrated)))
 
     def contributions(self, frame: pd.DataFrame) -> pd.DataFrame:
         """What each feature adds to the logit, one row per row of `frame`.
@@ -224,9 +232,9 @@ class Blend:
         names = self.logistic[:-1].get_feature_names_out()
         origin = [self._origin(str(name)) for name in names]
         parts = np.zeros((len(ordered), len(self.columns)))
-        for index, coefficient in enumerate(regression.coef_[0]):
+        for index, coefficient in enumerate(np.ravel(regression.coef_)):
             parts[:, origin[index]] += coefficient * columns[:, index]
-        return parts, np.full(len(ordered), regression.intercept_[0])
+        return parts, np.full(len(ordered), np.ravel(regression.intercept_)[0])
 
     def _origin(self, column: str) -> int:
         """Position of the feature that a column comes from; a product belongs to its first.
@@ -252,6 +260,7 @@ class Blend:
             "horizon": self.horizon,
             "process_weight": self.process_weight,
             "process_level": self.process_level,
+            "link": self.link,
             "has_booster": self.booster is not None,
         }
         (folder / "blend.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
@@ -275,12 +284,86 @@ class Blend:
         )
 
 
+@dataclass
+class Hazard:
+    """The chance to be done within so many periods, from the chance of each period to be the one (discrete time).
+
+    ``P = 1 - prod(1 - h_k)``, ``h_k`` the blend's answer with `PERIOD` = k;
+    ``logit = intercept + slope * logit(P)``.
+
+    Attributes
+    ----------
+    blend : Blend
+        Of the hazard; `PERIOD` is one of its features.
+    periods : int
+    intercept, slope : float
+        The calibration of the whole window.
+    """
+
+    blend: Blend
+    periods: int
+    intercept: float = 0.0
+    slope: float = 1.0
+
+    @property
+    def weight(self) -> float:
+        """Share of the booster."""
+        return self.blend.weight
+
+    def raw_logit(self, frame: pd.DataFrame) -> Floats:
+        """Log odds of the whole window before calibration, one per row."""
+        left = np.log1p(-self.hazards(frame)).sum(axis=1)
+        return np.asarray(np.log(np.maximum(-np.expm1(left), SMALLEST)) - left)
+
+    def hazards(self, frame: pd.DataFrame) -> Floats:
+        """Chance of each period, one row per row of `frame`."""
+        columns = [self.blend.predict(frame.assign(**{PERIOD: float(k)})) for k in range(1, self.periods + 1)]
+        return np.clip(np.column_stack(columns), 0.0, 1 - SMALLEST)
+
+    def predict(self, frame: pd.DataFrame) -> Floats:
+        """Calibrated probability, one per row."""
+        return np.asarray(1 / (1 + np.exp(-(self.intercept + self.slope * self.raw_logit(frame)))))
+
+    def contributions(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """What each feature adds to the logit: that to the periods' hazards, weighted by what moves the whole window.
+
+        The weights are the derivatives of the window's logit by the periods'; what
+        is not linear in it is counted to ``base``, so that a row sums to the logit.
+        """
+        hazards, logit = self.hazards(frame), self.raw_logit(frame)
+        weights = hazards * (1 + np.exp(-logit))[:, None]  # h_k / P
+        names = [name for name in self.blend.features if name != PERIOD]
+        parts = np.zeros((len(frame), len(names)))
+        for k in range(self.periods):
+            of_period = self.blend.contributions(frame.assign(**{PERIOD: float(k + 1)}))[names].to_numpy()
+            parts += weights[:, [k]] * of_period
+        answer = pd.DataFrame(self.slope * parts, columns=names, index=frame.index)
+        return answer.assign(base=self.intercept + self.slope * logit - answer.sum(axis=1))
+
+    def save(self, folder: Path) -> dict[str, str]:
+        """Write the parts into `folder` and name them, for MLflow's ``artifacts``."""
+        saved = self.blend.save(folder)
+        settings = {"periods": self.periods, "intercept": self.intercept, "slope": self.slope}
+        (folder / "hazard.json").write_text(json.dumps(settings), encoding="utf-8")
+        return {**saved, "hazard": str(folder / "hazard.json")}
+
+    @classmethod
+    def load(cls, artifacts: dict[str, str]) -> Self:
+        """Read back what `save` wrote."""
+        settings = json.loads(Path(artifacts["hazard"]).read_text(encoding="utf-8"))
+        return cls(Blend.load(artifacts), **settings)
+
+
+ANSWERS = {"logit": "probability", "log": "amount"}
+
+
 class PortableModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-    """The blend behind MLflow's interface: probabilities, and on request what each feature adds."""
+    """The model behind MLflow's interface: probabilities or amounts, and on request what each feature adds."""
 
     def load_context(self, context: Any) -> None:
-        """Read the blend from the model's artifacts."""
-        self.blend = Blend.load(context.artifacts)
+        """Read the model from its artifacts."""
+        kind = Hazard if "hazard" in context.artifacts else Blend
+        self.model = kind.load(context.artifacts)
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Score rows of features; without type hints, which MLflow would take for a schema of its own.
@@ -288,14 +371,18 @@ class PortableModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         Returns
         -------
         pandas.DataFrame
-            Column ``probability``; with ``params={"explain": True}`` also one
-            column per feature and ``base``, which sum to the logit.
+            Column ``probability``, or ``amount``; with ``params={"explain": True}``
+            also one column per feature and ``base``, which sum to the logit, or
+            to the logarithm of the amount.
         """
+        link = getattr(self.model, "link", "logit")
+        name = ANSWERS[link]
         if params and params.get("explain"):
-            parts = self.blend.contributions(model_input)  # they sum to the logit: one pass is enough
-            parts.insert(0, "probability", 1 / (1 + np.exp(-parts.sum(axis=1))))
+            parts = self.model.contributions(model_input)  # one pass through the columns is enough
+            total = parts.sum(axis=1)
+            parts.insert(0, name, np.exp(total) if link == "log" else 1 / (1 + np.exp(-total)))
             return parts
-        return pd.DataFrame({"probability": self.blend.predict(model_input)}, index=model_input.index)
+        return pd.DataFrame({name: self.model.predict(model_input)}, index=model_input.index)
 
 
 mlflow.models.set_model(PortableModel())

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from training.channels import Allowed, ChannelChoice, best_channel, first_allowed
-from training.gain_curves import bootstrap, cross_fit
+from training.gain_curves import CrossFitted, bootstrap, cross_fit
 from training.metrics import Floats
 from training.randomised import Trial
 from training.uplift import ResponseRank, Rule, SLearner, UpliftLearner
@@ -34,6 +34,8 @@ class RecallModel:
         rank, as the verdict says.
     segments : pandas.DataFrame
         One row per segment: `training.verdict.segment_effects`; empty if none was named.
+    fitted : CrossFitted
+        What every ranking said of draws it had not learned from.
     channels : ChannelChoice or None
         None if only one channel was tried.
     """
@@ -41,6 +43,7 @@ class RecallModel:
     verdict: Verdict
     ranker: UpliftLearner
     segments: pd.DataFrame
+    fitted: CrossFitted
     channels: ChannelChoice | None = None
 
     def score(self, features: pd.DataFrame) -> pd.DataFrame:
@@ -95,7 +98,7 @@ def learn(
     chosen = verdict.best_rule if verdict.rank_by == "rule" else verdict.rank_by
     ranker = deepcopy(learners[chosen]).fit(trial.features, trial.treatment, trial.outcome, trial.propensity)
     segments = pd.DataFrame() if segment is None else segment_effects(fitted, segment)
-    return RecallModel(verdict, ranker, segments, channels)
+    return RecallModel(verdict, ranker, segments, fitted, channels)
 
 
 def priority(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before mlflow is imported: it looks hosts up
 os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # or it copies the lock file into every model
@@ -22,21 +22,31 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-from features.contracts import ModelContract
+from features.contracts import REGRESSION, ModelContract
 from features.settings import Settings
+from training.portable_policy import RETURN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from training.portable_model import Blend
 
-EXPERIMENTS = {"appointment": "no-show", "patient": "patients", "clinic": "demand"}  # by what a score is about
+# By what a score is about.
+EXPERIMENTS = {"appointment": "no-show", "patient": "patients", "plan": "plans", "clinic": "demand"}
 CHAMPION, CHALLENGER, RULE = "champion", "challenger", "rule"
 PASSED = "passed"
 BEFORE = "champion_before"
 LONGEST_TAG = 4000
 PORTABLE = Path(__file__).parent / "portable_model.py"
+POLICY = Path(__file__).parent / "portable_policy.py"
 REQUIREMENTS = ("joblib", "lightgbm", "mlflow", "numpy", "pandas", "scikit-learn")
+
+
+class Portable(Protocol):
+    """A model that is stored so that it loads where `training` is not installed."""
+
+    def save(self, folder: Path) -> dict[str, str]:
+        """Write the parts into `folder` and name them, for MLflow's ``artifacts``."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class Made:
 
     Attributes
     ----------
-    model : Blend
+    model : Portable
         The fitted model.
     metrics, tags, parameters
         As they shall stand in MLflow.
@@ -79,9 +89,11 @@ class Made:
         Its origins.
     rule : Blend or None
         The rule that is in use as long as no model is, as a model.
+    portable : Path
+        The file that loads the model: `PORTABLE` or `POLICY`.
     """
 
-    model: Blend
+    model: Portable
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     parameters: Mapping[str, Any]
@@ -91,6 +103,7 @@ class Made:
     failures: tuple[str, ...]
     parts: Sequence[Part] = ()
     rule: Blend | None = None
+    portable: Path = PORTABLE
 
 
 def connect(settings: Settings) -> mlflow.MlflowClient:
@@ -139,13 +152,14 @@ def log_version(settings: Settings, contract: ModelContract, made: Made) -> Regi
                 mlflow.log_metrics(dict(part.metrics))
                 mlflow.set_tags({"contract": contract.name, "kind": "origin"})
         run_id = run.info.run_id
-        model_id = _log_model(contract, made.model, contract.name)
-        rule_id = _log_model(contract, made.rule, f"{contract.name}_rule") if made.rule else ""
+        model_id = _log_model(contract, made.model, contract.name, made.portable)
+        rule_id = _log_model(contract, made.rule, f"{contract.name}_rule", PORTABLE) if made.rule else ""
     if rule_id:
         rule = _register(client, contract, rule_id, run_id, {"kind": "rule", "gate": "a rule"})
         client.set_registered_model_alias(contract.name, RULE, rule)
     gate = "; ".join(made.failures) or PASSED
-    version = _register(client, contract, model_id, run_id, {"kind": "model", "gate": gate[:LONGEST_TAG]})
+    kind = {"kind": made.tags.get("kind", "model"), "gate": gate[:LONGEST_TAG]}
+    version = _register(client, contract, model_id, run_id, kind)
     client.set_registered_model_alias(contract.name, CHALLENGER, version)
     if not made.failures:
         name_champion(client, contract.name, version)
@@ -168,13 +182,13 @@ def version_called(client: mlflow.MlflowClient, name: str, alias: str) -> str:
         return ""
 
 
-def _log_model(contract: ModelContract, model: Blend, name: str) -> str:
+def _log_model(contract: ModelContract, model: Portable, name: str, file: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         info = mlflow.pyfunc.log_model(
             name=name,
-            python_model=str(PORTABLE),
+            python_model=str(file),
             artifacts=model.save(Path(folder) / "model"),
-            signature=_signature(contract),
+            signature=_signature(contract) if file == PORTABLE else _policy_signature(contract),
             pip_requirements=list(REQUIREMENTS),
         )
     return str(info.model_id)
@@ -203,6 +217,15 @@ def _signature(contract: ModelContract) -> ModelSignature:
     """The schema alone: an input example would store real patients' rows."""
     return ModelSignature(
         inputs=Schema([ColSpec("double", name) for name in contract.feature_names]),
-        outputs=Schema([ColSpec("double", "probability")]),
+        outputs=Schema([ColSpec("double", "amount" if contract.task == REGRESSION else "probability")]),
         params=ParamSchema([ParamSpec("explain", "boolean", False)]),
+    )
+
+
+def _policy_signature(contract: ModelContract) -> ModelSignature:
+    """The contract's features; the score of a return only where a policy ranks by it."""
+    columns = [ColSpec("double", name) for name in contract.feature_names]
+    return ModelSignature(
+        inputs=Schema([*columns, ColSpec("double", RETURN, required=False)]),
+        outputs=Schema([ColSpec("double", "rank_score"), ColSpec("double", "uplift")]),
     )

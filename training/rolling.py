@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -9,6 +11,28 @@ ORIGINS = 3
 SPACING = pd.Timedelta(days=90)  # between origins: a season
 SHARE_OVER = 0.9  # of the windows of a snapshot, to call it matured
 SEED = 7
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is learned from and tested on.
+
+    Attributes
+    ----------
+    examples : int
+        Rows to learn from beside those that are tested.
+    tested : int
+        Rows per tested snapshot.
+    origins : int
+        Tested snapshots.
+    """
+
+    examples: int = 20_000
+    tested: int = 10_000
+    origins: int = ORIGINS
+
+
+FULL, SMALL = Effort(), Effort(examples=4_000, tested=1_500, origins=2)  # the small one: for a demo, minutes matter
 
 
 def window(outcomes: pd.DataFrame) -> pd.Timedelta:

@@ -20,14 +20,14 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import QuantileTransformer, SplineTransformer, StandardScaler
 
 from training.metrics import Floats, sigmoid
+from training.portable_policy import SPREAD_OF_OUTCOME, contact_design
 from training.randomised import check_odds
 
 Base = Literal["logistic", "spline", "booster"]
 KNOTS = 4
 SEED = 7
-# Prior standard deviations, in log odds over all columns together: of what tells patients apart, and of how far
-# the effect of a contact differs between them; the data choose among the latter.
-SPREAD_OF_OUTCOME = 1.5
+# Prior standard deviations, in log odds over all columns together, of how far the effect of a contact differs between
+# patients; the data choose among them.
 SPREADS_OF_EFFECT = (0.02, 0.1, 0.2, 0.4, 0.8)
 BOOSTER = {
     "n_estimators": 120,
@@ -116,9 +116,7 @@ class SLearner:
         return contacted - without
 
     def _design(self, columns: Floats, treatment: Floats, spread: float) -> Floats:
-        scaled = columns / np.sqrt(columns.shape[1])
-        contact = (treatment - self.share_)[:, None]  # centred: main effects are those of the whole population
-        return np.hstack([SPREAD_OF_OUTCOME * scaled, 3 * contact, spread * scaled * contact])
+        return contact_design(columns, treatment, self.share_, spread)
 
 
 @dataclass

@@ -79,7 +79,7 @@ def suggest_mapping(path: Path, time_zone: str = "") -> str:
                 draft.dates[draft.columns[role]] = found
         _settle_times(draft)
         status = _status(draft)
-        body = _appointments(draft, status) if status else _register(draft) if _is_register(draft) else _visits(draft)
+        body = _appointments(draft, status) if status else _people_or_visits(draft)
         return "\n".join([*_top(draft, path, time_zone), *body, *_rest(draft)]) + "\n"
 
 
@@ -124,7 +124,7 @@ def _status(draft: _Draft) -> str:
     if not meant:
         return ""
     draft.used.add(header)
-    if "cancelled_early" in meant.values():
+    if "cancelled_early" in meant.values() and "cancelled_late" not in meant.values():
         draft.doubt(f"{header}: cancellations count as early; less than 24 hours before the start is cancelled_late")
     _doubt_words(draft, header, [word for word in words if word not in meant])
     return _values(header, meant)
@@ -230,7 +230,9 @@ def _is_register(draft: _Draft) -> bool:
     return not has_visits and (not patient or draft.look.distinct(patient) > 0.8 * draft.look.raw.rows)
 
 
-def _register(draft: _Draft) -> list[str]:
+def _people_or_visits(draft: _Draft) -> list[str]:
+    if not _is_register(draft):
+        return _visits(draft)
     draft.doubt("no column tells of a visit: every row was taken as one patient of a list")
     registered = draft.take("booked")
     return _people(draft, draft.take("patient_id"), registered, registered)

@@ -13,7 +13,7 @@ from features.simulator.attendance import (
     miss_chance,
     no_show_logit,
 )
-from features.simulator.opening import DAY, OPENS, WAKES, at_waking_minute, waking_minutes
+from features.simulator.opening import DAY, OPENS, SLOT, WAKES, at_waking_minute, waking_minutes
 from features.simulator.placing import find_place
 from features.simulator.reminders import note_decline, plan_reminder
 from features.simulator.staff import SERVICE_LINES
@@ -37,19 +37,14 @@ def book(world: World, request: Request, minute: int) -> Booking | None:
     place = find_place(world, request, minute)
     if place is None:
         return None
-    world.diary.take(place.clinician.number, place.day, place.slot, place.length)
+    clinician, day, slot, slots = place
+    world.diary.take(clinician.number, day, slot, slots)
+    person, start = request.person, day * DAY + OPENS + slot * SLOT
+    is_requested = world.desk.uniform() < world.rates.demand.requested
     booking = Booking(
-        number=len(world.bookings),
-        request=request,
-        clinician=place.clinician,
-        booked=minute,
-        start=place.start,
-        slots=place.length,
-        is_requested=world.desk.happens(world.rates.demand.requested),
-        is_new=request.person.visits == 0,
+        len(world.bookings), request, clinician, minute, start, slots, is_requested, is_new=person.visits == 0
     )
     world.bookings.append(booking)
-    person = request.person
     if len(person.standing) > 3:
         person.standing = [other for other in person.standing if other.status == "booked"]
     person.standing.append(booking)
@@ -74,12 +69,12 @@ def decide_fate(world: World, booking: Booking) -> None:
 def draw_end(world: World, booking: Booking, facts: Circumstances) -> tuple[int, End]:
     """Draw when and how the booking ends, or begins as a visit."""
     rates, dice = world.rates.attendance, world.desk
-    if dice.happens(early_exit_chance(rates, facts)):
+    if dice.uniform() < early_exit_chance(rates, facts):
         early = waking_minutes(booking.booked + AFTER_BOOKING), waking_minutes(booking.start - DAY)
         if early[0] < early[1]:
             is_moved = dice.happens(rates.rescheduled_share)
             return at_waking_minute(dice.between(*early)), move if is_moved else cancel_early
-    if dice.happens(late_exit_chance(rates, booking.late, booking.reminder)):
+    if dice.uniform() < late_exit_chance(rates, booking.late, booking.reminder):
         since = max(booking.booked + AFTER_BOOKING, booking.start - DAY + 1)
         late = waking_minutes(since), waking_minutes(booking.start - BEFORE_START)
         if late[0] < late[1]:
@@ -159,8 +154,7 @@ def move(world: World, booking: Booking, minute: int) -> None:
 
 def begin(world: World, booking: Booking, minute: int) -> None:
     """Let the patient arrive, or not; that one is missing is written down at the planned end."""
-    chance = miss_chance(world.rates.attendance, booking.logit, booking.reminder)
-    if world.desk.happens(chance):
+    if world.desk.uniform() < miss_chance(world.rates.attendance, booking.logit, booking.reminder):
         world.agenda.at(booking.end, miss, booking)
         return
     booking.status, booking.known = "arrived", minute

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -88,17 +88,19 @@ def write_parts(
     truth.mkdir(parents=True, exist_ok=True)
     written: dict[Path, None] = {}
     mapping = out / "mapping.toml"
+    filled: set[str] = set()
     with _writer(out, dialect, database) as write:
         for part in parts:
             is_first = mapping not in written
             paths, numbers = write(part, is_first)
             written |= dict.fromkeys((*paths, mapping))
+            filled |= {name for name, frame in part.tables.items() if len(frame)}
             for name, frame in (part.truth | numbers).items():
                 path = truth / f"{name}.csv"
                 _write(_truth_text(frame, plan.time_zone), path, path not in written)
                 written[path] = None
             del part  # the next clinic is simulated when the loop asks for it
-    mapping.write_bytes(mapping_text(plan.time_zone, dialect).encode())
+    mapping.write_bytes(mapping_text(plan.time_zone, dialect, filled).encode())
     (truth / PLAN_FILE).write_bytes(plan_text(plan).encode())
     return [*written, truth / PLAN_FILE]
 
@@ -128,8 +130,8 @@ def _write_tables(part: SimulatedPractice, out: Path, dialect: Dialect, is_first
     return paths
 
 
-def mapping_text(time_zone: str, dialect: Dialect = "csv-en") -> str:
-    """Mapping file of an export."""
+def mapping_text(time_zone: str, dialect: Dialect = "csv-en", filled: Collection[str] = tuple(TABLES)) -> str:
+    """Mapping file of an export; tables without a row (a practice without signal has no plans) are not in it."""
     if dialect == "fhir":
         return f'format = "fhir"\nname = "Simulated practice"\ntime_zone = "{time_zone}"\n'
     if dialect == "open-dental":
@@ -142,7 +144,7 @@ def mapping_text(time_zone: str, dialect: Dialect = "csv-en") -> str:
         f'datetime_formats = ["{INSTANT}"]',
         f'date_formats = ["{DATE}"]',
     ]
-    for table in TABLES.values():
+    for table in (table for table in TABLES.values() if table.name in filled):
         file = _file_name(table.name, dialect)
         lines += ["", f"[tables.{table.name}]", f'file = "{file}"', f"[tables.{table.name}.columns]"]
         lines += [f"{name} = {_source(name, dialect)}" for name in table.column_names]

@@ -39,6 +39,11 @@ def _ids(prefix: str, digits: int, count: int) -> np.ndarray:
     return np.array([f"{prefix}{number:0{digits}d}" for number in range(1, count + 1)] + [""], dtype=object)
 
 
+def forget_ids() -> None:
+    """Free the ids that were made for the clinics so far."""
+    _ids.cache_clear()
+
+
 @dataclass(frozen=True)
 class Span:
     """Minute 0 as a local moment, and the minutes between which visits are exported."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from features.simulator.opening import DAY, OPENS, SLOT, SLOTS
 from features.simulator.staff import SERVICE_LINES, Clinician
-from features.simulator.world import Request, Stream, World
+from features.simulator.world import Request, World
 
 LONGEST_LEAD = 60  # days
 # Days that are tried after the wished one before the patient gives up.
@@ -27,11 +27,6 @@ class Place(NamedTuple):
     day: int
     slot: int
     length: int
-
-    @property
-    def start(self) -> int:
-        """Minute of the start."""
-        return self.day * DAY + OPENS + self.slot * SLOT
 
 
 def find_place(world: World, request: Request, minute: int) -> Place | None:
@@ -58,15 +53,20 @@ def find_place(world: World, request: Request, minute: int) -> Place | None:
 
 def _place_on(world: World, request: Request, day: int, minute: int) -> Place | None:
     """First clinician, the favourite before the others, who has room on the day."""
-    earliest = _earliest_slot(minute, day)
-    wish = _wished_slot(world.desk, world.opening.weights[day], request, earliest)
-    length, weekday = SERVICE_LINES[request.line][0], world.opening.weekdays[day]
+    opening, find = world.opening, world.diary.find
+    ready = minute + WAY - day * DAY - OPENS
+    earliest = 0 if ready <= 0 else -(-ready // SLOT)
+    wish = earliest
+    if request.purpose != "emergency":
+        # Days that are liked more than any weekday are weekends and holidays.
+        wish = world.desk.place(FREE_DAY_WISHES if opening.weights[day] > 1 else WEEKDAY_WISHES, 0, SLOTS)
+    length, weekday = SERVICE_LINES[request.line][0], opening.weekdays[day]
     posts = world.staff[request.line]
     first = request.person.favourite
     for turn in range(len(posts)):
         for clinician in posts[(first + turn) % len(posts)]:
             if clinician.works(day, weekday):
-                slot = world.diary.find(clinician.number, day, wish, length, earliest)
+                slot = find(clinician.number, day, wish, length, earliest)
                 if slot is not None:
                     return Place(clinician, day, slot, length)
     return None
@@ -83,15 +83,3 @@ def _wished_day(world: World, request: Request, today: int) -> int:
     if liked[last] == liked[first]:
         return world.opening.next_open_day(first)
     return world.desk.place(liked, first, last)
-
-
-def _earliest_slot(minute: int, day: int) -> int:
-    ready = minute + WAY - day * DAY - OPENS
-    return 0 if ready <= 0 else -(-ready // SLOT)
-
-
-def _wished_slot(desk: Stream, weight: float, request: Request, earliest: int) -> int:
-    if request.purpose == "emergency":
-        return earliest
-    # Days that are liked more than any weekday are weekends and holidays.
-    return desk.place(FREE_DAY_WISHES if weight > 1 else WEEKDAY_WISHES, 0, SLOTS)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from features.simulator.columns import booking_columns
-from features.simulator.one_clinic import Site, collector_off
+from features.simulator.one_clinic import Site, collector_off, forget_ids
 from features.simulator.plan import PracticePlan
 from features.simulator.rates import BaseRates
 from features.simulator.running import run_site, sites_of
@@ -88,6 +88,7 @@ def simulate_clinics(
     for site in sites_of(plan):
         with collector_off():
             part = _part(plan, site, rates, truth_runs)
+        forget_ids()
         yield part
         del part
 

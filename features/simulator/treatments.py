@@ -59,19 +59,10 @@ def propose(world: World, booking: Booking, age: int, minute: int) -> None:
     person, rates, dice = booking.request.person, world.rates.plans, world.desk
     name, steps = _draw_steps(world, person, age)
     world.plans += 1
+    plan, proposer, urgency = world.plans, booking.clinician.name, URGENCY.get(name, "routine")
     factor = price_factor(world, minute)
     items = [
-        PlanItem(
-            person=person,
-            plan=world.plans,
-            proposed_by=booking.clinician.name,
-            line=line,
-            days=days,
-            urgency=URGENCY.get(name, "routine"),
-            fee_cents=round(SERVICE_LINES[line][1] * factor) * 100,
-            proposed=minute,
-            booking=None,
-        )
+        PlanItem(person, plan, proposer, line, days, urgency, round(SERVICE_LINES[line][1] * factor) * 100, minute)
         for line, days in steps
     ]
     world.items += items

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from training.demand.panel import Panel
 
 HORIZON = click.IntRange(1, 60)
+MODELS = ("structural", "boosted", "theta", "ets", "seasonal_naive")
 
 
 @click.group(invoke_without_command=True)
@@ -61,22 +62,38 @@ def nightly_forecast(practice: Settings, moment: datetime) -> str:
 @click.option("--time", "month", required=True, help="Column of the month.")
 @click.option("--value", required=True, help="Column of the amount.")
 @click.option("--horizon", default=12, show_default=True, type=HORIZON, help="Months ahead.")
+@click.option(
+    "--member",
+    "members",
+    multiple=True,
+    type=click.Choice(MODELS),
+    help="Model of the blend; may be given more than once.  [default: structural, boosted, theta]",
+)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    type=click.Choice(MODELS),
+    help="Model beside it in the backtest; may be given more than once.  [default: seasonal_naive, ets, theta]",
+)
 @click.option("--country", help="Whose working days and holidays count, such as CN; none by default.")
 @click.option("--backtest", "is_tested", is_flag=True, help="Also say how it would have done in the past.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the forecast to this CSV file.")
 @friendly
 def series(
-    file: Path, series: str, month: str, value: str, horizon: int, country: str | None, is_tested: bool,
-    out: Path | None,
+    file: Path, series: str, month: str, value: str, horizon: int, members: tuple[str, ...], peers: tuple[str, ...],
+    country: str | None, is_tested: bool, out: Path | None,
 ) -> None:  # fmt: skip
     """Forecast the monthly series of any CSV file with the same models."""
+    from training.demand.blend import MEMBERS
     from training.demand.forecasting import forecast as run
     from training.demand.panel import Panel
 
     panel = Panel.from_frame(_read(file), series, month, value)
     calendar = _calendar(panel, country, horizon)
-    found = run(panel, calendar, horizon)
-    tested = _test(panel, calendar, horizon) if is_tested else ""
+    used = members or MEMBERS
+    found = run(panel, calendar, horizon, members=used)
+    tested = _test(panel, calendar, horizon, used, peers) if is_tested else ""
     for name, note in found.notes:
         click.echo(f"note: {name}: {note}", err=True)
     table = found.frame()
@@ -110,9 +127,11 @@ def _calendar(panel: Panel, country: str | None, horizon: int) -> pd.DataFrame |
     return calendar_months(country, pd.period_range(panel.months[0], panel.months[-1] + horizon, freq="M"))
 
 
-def _test(panel: Panel, calendar: pd.DataFrame | None, horizon: int) -> str:
+def _test(
+    panel: Panel, calendar: pd.DataFrame | None, horizon: int, members: tuple[str, ...], peers: tuple[str, ...]
+) -> str:
     from features.errors import NotEnoughDataError
-    from training.demand.backtest import backtest, methods, summary
+    from training.demand.backtest import PEERS, backtest, methods, summary
     from training.demand.blend import rolling_origins
 
     origins = rolling_origins(len(panel.months), horizon)[-1:]
@@ -120,5 +139,5 @@ def _test(panel: Panel, calendar: pd.DataFrame | None, horizon: int) -> str:
         raise NotEnoughDataError(
             f"A backtest of {horizon} months needs at least {horizon + 14} months; there are {len(panel.months)}."
         )
-    told = summary(backtest(panel, methods(), origins, calendar, horizon))
+    told = summary(backtest(panel, methods(("blend", *(peers or PEERS)), members), origins, calendar, horizon))
     return str(told.drop(columns=["inside", "months"]).to_string(index=False, float_format=lambda x: f"{x:.3f}"))

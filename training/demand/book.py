@@ -188,7 +188,8 @@ def _fit(past: list[_Past]) -> tuple[float, float]:
     typical = (surprise**2).mean()
     if typical == 0:
         return 0.0, 1.0
-    effect = float((error * surprise).sum() / ((surprise**2).sum() + PRIOR_SURPRISES * typical))
+    slope = (error * surprise).sum() / ((surprise**2).sum() + PRIOR_SURPRISES * typical)
+    effect = float(np.clip(slope, 0.0, 1.0))  # a fuller book means no fewer visits, and no more than in proportion
     left, whole = ((error - effect * surprise) ** 2).sum(), (error**2).sum()
     return effect, float(np.clip(np.sqrt(left / whole), NARROWEST, 1.0)) if whole > 0 else 1.0
 

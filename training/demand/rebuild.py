@@ -194,6 +194,8 @@ def _draw(settings: Settings, table: pd.DataFrame, measures: tuple[str, ...]) ->
     for (measure, series), ahead in table[table["level"].isin(PLOTTED)].groupby(["measure", "series"], sort=False):
         is_there = (measure, series) in actuals.index
         past = actuals.xs((measure, series)) if is_there else pd.Series(dtype=float, index=pd.PeriodIndex([], freq="M"))
+        if not (past > 0).any() and not (ahead["q90"] > 0).any():
+            continue  # nothing ever, nothing expected
         safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in str(series))
         fan_chart(f"{series} · {measure}", past, ahead).savefig(folder / f"{measure}-{safe}.png", dpi=100)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from training.demand.accuracy import QUANTILES
@@ -70,7 +70,7 @@ class PooledStructural:
     An empirical Bayes approach to statistics.
     """
 
-    def __init__(self, prior_degrees: float = 12.0, outlier: float = 1.345) -> None:
+    def __init__(self, prior_degrees: float = 12.0, outlier: float = 1.5) -> None:
         self.prior_degrees = prior_degrees
         self.outlier = outlier
 
@@ -221,7 +221,7 @@ class PooledStructural:
         self._prior = np.ones((strata, len(self._candidates)))
         self._weights = np.zeros((len(self._residual), len(self._candidates)))
         self._reverts = np.array([c.reverting > 0 for c in self._candidates])
-        self._cleaned = self._residual
+        self._cleaned, self._kept = self._residual, 1.0
         patterns = self._patterns()
         kernels = self._kernels()
         self._weigh(kernels, patterns[:LEARNING_PATTERNS])
@@ -267,7 +267,7 @@ class PooledStructural:
                 inner = solve_triangular(root, values, lower=True, check_finite=False)
                 quadratic[series, position] = (inner**2).sum(axis=0)
                 determinant[series, position] = 2 * np.log(np.diag(root)).sum()
-        return quadratic, determinant
+        return quadratic / self._kept, determinant
 
     def _clean(self, kernels: Kernels, patterns: list[tuple[Rows, Rows]]) -> None:
         """Pull in months that lie far from what all other months of the series say (leave one out)."""
@@ -287,6 +287,7 @@ class PooledStructural:
         error /= total
         far = self.outlier * np.sqrt(np.maximum(square / total - error**2, 0.0))
         self._cleaned = self._residual - error + np.clip(error, -far, far)
+        self._kept = _kept_variance(self.outlier)
 
 
 def _posterior(evidence: Floats, prior: Floats, reverts: NDArray[np.bool_]) -> Floats:
@@ -297,6 +298,12 @@ def _posterior(evidence: Floats, prior: Floats, reverts: NDArray[np.bool_]) -> F
         share = np.exp(score[:, half] - score[:, half].max(axis=1, keepdims=True))
         weight[:, half] = share / share.sum(axis=1, keepdims=True) / 2
     return weight
+
+
+def _kept_variance(reach: float) -> float:
+    """Variance of a standard normal variable pulled in to `reach`: by this the noise would be taken for too small."""
+    density = np.exp(-(reach**2) / 2) / np.sqrt(2 * np.pi)
+    return float(1 - 2 * reach * density - 2 * (1 - reach**2) * ndtr(-reach))
 
 
 def _first_variances(z: Floats) -> tuple[Floats, Floats]:

@@ -84,8 +84,8 @@ def fan_chart(title: str, actual: pd.Series, ahead: pd.DataFrame) -> Figure:
     matplotlib.figure.Figure
         Bands of 80, 60, 40 and 20 %.
     """
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(8, 4))
+    axes = figure.subplots(gridspec_kw={"left": 0.08, "right": 0.98, "top": 0.9, "bottom": 0.1})
     past = actual.sort_index()
     axes.plot(pd.PeriodIndex(past.index).to_timestamp(), past.to_numpy(dtype=float), color=INK, linewidth=1.5)
     months = pd.PeriodIndex(ahead["month"]).to_timestamp()
