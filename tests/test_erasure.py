@@ -30,7 +30,10 @@ from features.records.merging import merge
 from features.settings import Online
 from features.store import build, build_patients, open_feast, register, write_online
 from serving import audit, consents, db
+from serving.desk_actions import note_done
+from serving.desk_events import Told, tell
 from serving.patient_data import delete_patient, export_patient
+from serving.patients import Patient, PatientScore, store_patients
 from serving.sample_day import sample_day
 from serving.schedule import publish_schedule, read_publication
 
@@ -108,6 +111,13 @@ def served(practice: Any) -> Any:
     theirs = replace(first, patient_id=f"{GONE}1", patient_name=f"{GONE} Li")
     for bookings in ((theirs, *sample.bookings[1:]), (theirs, *sample.bookings[1:])):
         publish_schedule(engine, bookings, sample.scores, sample.clinics, as_of=NOW, published_at=NOW)
+    person = Patient(
+        f"{GONE}1", "east", f"{GONE} Li", 1990, None, None, True, (), 30, 1, 0, 900, 0, 0, 0, True, NOW
+    )  # fmt: skip
+    score = PatientScore(f"{GONE}1", "lapse", 0.4, "model", "1", True, (), NOW, NOW)
+    store_patients(engine, [person], {f"{GONE}1": {"visits": [{"id": f"{GONE}v"}]}}, [score])
+    note_done(engine, theirs, date(2026, 11, 23), "send_reminder", "mei", NOW)
+    tell(engine, Told("communications", {"communication_id": f"{GONE}c"}, f"{GONE}1", "east"), "mei", NOW)
     consents.take_down(engine, consents.Statement(f"{GONE}1", "sms", False, NOW, "phone", "mei", NOW))
     consents.take_down(engine, consents.Statement("P1", "sms", True, NOW, "phone", "mei", NOW))
     audit.record(engine, audit.Act(NOW, "view_patient", "mei", patient_id=f"{GONE}1"))
@@ -140,7 +150,8 @@ def test_nothing_is_left_in_any_file(practice: Any) -> None:
     assert done.records["contact_details"] == 1
     assert done.records["appointments"] == 5
     assert done.records["merges"] == 1
-    assert done.application == {"bookings": 1, "consents": 1, "audit_subjects": 1}
+    owned = ("patients", "patient_cards", "patient_scores", "desk_actions", "desk_events")
+    assert done.application == dict.fromkeys(("bookings", "consents", "audit_subjects", *owned), 1)
     engine.dispose()
     assert holding(settings.paths.data) == []
     assert not (settings.paths.feast / "online.db").exists()

@@ -256,7 +256,7 @@ def test_the_desks_path_by_keyboard_and_without_barriers(server: Server, visit: 
     undo = page.get_by_role("button", name="Undo").first
     assert undo.evaluate("element => element === document.activeElement"), "the hand stays where it was"
     page.keyboard.press("Enter")
-    page.wait_for_function("!document.querySelector('.settled')")
+    page.wait_for_selector(".settled", state="detached")
     page.get_by_role("link", name="Patients").click()
     page.fill("#words", "person p")
     page.keyboard.press("Enter")
