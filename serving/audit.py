@@ -13,11 +13,12 @@ from datetime import date, datetime
 
 from anyio import to_thread
 from sqlalchemy import Engine, insert, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 
 from serving.clock import now
-from serving.db import AuditRow, AuditSubjectRow, reading, writing
+from serving.db import BUSY_TIMEOUT_MS, AuditRow, AuditSubjectRow, reading, writing
 from serving.web import signed_in, web_of
 
 
@@ -70,7 +71,7 @@ def record(engine: Engine, act: Act) -> None:
     """Append one act; call it before the data are shown, so that nothing is shown unrecorded."""
     if act.patient_id is None:  # of lists, which are asked for most: without the mapper, which takes far longer
         with engine.execution_options(is_writing=True).begin() as connection:
-            connection.execute(_APPEND, {name: getattr(act, name) for name in _KEPT})
+            connection.execute(_APPEND, _values(act))
         return
     with writing(engine) as session:
         add(session, act)
@@ -97,7 +98,32 @@ async def note(
     who = signed_in(request)
     username = who.username if who else None
     act = Act(now(), action, username, clinic_id, day, row_count, model_version, patient_id, detail)
-    await to_thread.run_sync(record, web_of(request).engine, act)
+    engine = web_of(request).engine
+    if not _recorded_at_once(engine, act):
+        await to_thread.run_sync(record, engine, act)
+
+
+def _recorded_at_once(engine: Engine, act: Act) -> bool:
+    """Append an act where that needs no waiting: SQLite is faster than a thread starts, unless somebody is writing."""
+    if engine.dialect.name != "sqlite" or act.patient_id is not None:
+        return False
+    with engine.connect().execution_options(is_writing=True) as connection:
+        driver = connection.connection.driver_connection
+        if driver is None:
+            return False
+        driver.execute("PRAGMA busy_timeout=0")
+        try:
+            with connection.begin():
+                connection.execute(_APPEND, _values(act))
+        except OperationalError:
+            return False
+        finally:
+            driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    return True
+
+
+def _values(act: Act) -> dict[str, object]:
+    return {name: getattr(act, name) for name in _KEPT}
 
 
 def _subject(session: Session, patient_id: str) -> str:

@@ -6,8 +6,10 @@ import json
 import uuid
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from time import sleep
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -283,3 +285,26 @@ def test_fhir_tells_what_it_can_and_what_went_wrong(app: Any, client: TestClient
     assert (nobody.status_code, OperationOutcome.model_validate_json(nobody.text).issue[0].code) == (401, "login")
     xml = client.post("/fhir/Flag/_search", content=b"<x/>", headers={"Content-Type": "application/xml"})
     assert xml.status_code == 415
+
+
+def test_views_are_audited_while_somebody_writes(app: Any) -> None:
+    engine = app.state.web.engine
+    key = create_key(engine, "screen", ["schedule.view"], now())
+    day = (now().astimezone(ZONE) + timedelta(days=1)).date()
+    client = TestClient(app, headers={"Authorization": f"Bearer {key}"})
+
+    def seen() -> int:
+        with engine.connect() as connection:
+            query = text("SELECT count(*) FROM audit_log WHERE username = :who")
+            return int(connection.execute(query, {"who": f"key:{key.partition('.')[0]}"}).scalar() or 0)
+
+    def ask() -> int:
+        return int(client.get(f"/api/v1/schedule?clinic=east&day={day}").status_code)
+
+    assert (ask(), seen()) == (200, 1)
+    with ThreadPoolExecutor(1) as pool:
+        with engine.execution_options(is_writing=True).begin():
+            waiting = pool.submit(ask)
+            sleep(0.2)
+            assert not waiting.done(), "nothing is shown unrecorded"
+        assert (waiting.result(), seen()) == (200, 2)
