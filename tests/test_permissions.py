@@ -160,7 +160,7 @@ def test_every_route_by_every_role(app: Any, role: str) -> None:
         here = path.replace("{code}", "en").replace("{list_id}", "1").replace("{outcome_id}", "1")
         status = asked(app, client, role, method, here).status_code
         assert (status != 403) == (allowed == EVERYBODY or role in allowed.split()), path
-        assert status < 500
+        assert status < 500 or status == 503, path  # nothing has been forecast here
     first = client.get("/")
     assert (first.status_code, first.headers["location"]) == (303, "/recall" if role == "marketing" else "/schedule")
 
