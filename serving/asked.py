@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -25,17 +26,24 @@ class Asked:
     day: date
     overview: Overview
     schedule: DaySchedule | None
+    clinician: str = ""
+    only: str = ""
+    sort: str = ""
 
     @property
     def model_versions(self) -> str | None:
         """The models behind the scores found, for the audit log."""
         entries = self.schedule.entries if self.schedule else ()
-        found = sorted({f"{s.model_name} v{s.model_version}" for _booking, s in entries if s})
-        return ", ".join(found) or None
+        found = {f"{s.model_name} v{s.model_version}" for _booking, s in entries if s}
+        patients = self.schedule.patients.values() if self.schedule else ()
+        found |= {f"{s.question} v{s.model_version}" for p in patients for s in p.scores.values() if s.kind == "model"}
+        return ", ".join(sorted(found)) or None
 
 
-async def asked_day(request: Request, *, must_name_clinic: bool = False) -> Asked:
-    """Read the day that ``?clinic=...&day=...`` names.
+async def asked_day(
+    request: Request, *, must_name_clinic: bool = False, wanted: Mapping[str, str] | None = None
+) -> Asked:
+    """Read the day that ``?clinic=...&day=...`` names, and how it is to be shown.
 
     Parameters
     ----------
@@ -43,6 +51,8 @@ async def asked_day(request: Request, *, must_name_clinic: bool = False) -> Aske
         Without ``day`` it asks for today by the practice's clock.
     must_name_clinic : bool
         Whether the clinic may be left out only where there is just one.
+    wanted : mapping of str to str, optional
+        Instead of the query.
 
     Raises
     ------
@@ -50,9 +60,10 @@ async def asked_day(request: Request, *, must_name_clinic: bool = False) -> Aske
         400 for a day that is none, 404 for a clinic that is not published, or not theirs.
     """
     web = web_of(request)
-    day = _day(request.query_params.get("day"), today(web.settings.zone))
+    given = request.query_params if wanted is None else wanted
+    day = _day(given.get("day"), today(web.settings.zone))
     overview = await overview_for(request)
-    clinic = request.query_params.get("clinic") or ""
+    clinic = given.get("clinic") or ""
     if not clinic and overview.clinics:
         if must_name_clinic and len(overview.clinics) > 1:
             raise Problem(400, f"Say which clinic: {', '.join(sorted(overview.clinics))}.")
@@ -64,7 +75,15 @@ async def asked_day(request: Request, *, must_name_clinic: bool = False) -> Aske
     newest, schedule = await web.read(web.published.day, clinic, day)
     if schedule is None:
         raise Problem(404, _NO_CLINIC)
-    return Asked(clinic, day, _seen(request, newest), schedule)
+    return Asked(
+        clinic,
+        day,
+        _seen(request, newest),
+        schedule,
+        clinician=given.get("clinician") or "",
+        only=given.get("only") or "",
+        sort=given.get("sort") or "",
+    )
 
 
 async def overview_for(request: Request) -> Overview:

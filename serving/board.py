@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from features.settings import NoShow
+from features.settings import Desk, NoShow
 from serving.day_strip import Strip, strip
-from serving.decisions import Band, band, expected_no_shows, is_open, suggested_action
+from serving.decisions import (
+    FLAGS,
+    NO_ACTION,
+    Band,
+    Flag,
+    band,
+    expected_no_shows,
+    flags_of,
+    is_open,
+    suggested_action,
+)
+from serving.desk_actions import DayOfDone
+from serving.explanation import Reason
+from serving.flags import FLAG_LABELS, FlagView, flag_views
 from serving.i18n import Language
 from serving.names import ACTION_LABELS, BAND_LABELS, STATUSES, _, initials, service_name
+from serving.patients import LAPSE, Standing
 from serving.reasons import chosen, sentence
 from serving.schedule import Booking, DaySchedule, Overview, Publication, Score
 
 PUBLISH_COMMAND = "revisit score"
 METER_FULL = 0.6  # a bar is full at this chance; more than that is rare and needs no finer reading
-Sort = Literal["time", "risk"]
+Sort = Literal["time", "risk", "lapse"]
+Only = Literal["", "flagged"] | Flag
+WATCHED: frozenset[Flag] = frozenset({"no_show", "lapse", "overdue", "unanswered"})  # the others are no worry
+NOBODY_DONE = DayOfDone((0, 0), {})
 
 
 @dataclass(frozen=True)
@@ -43,22 +61,47 @@ class ReasonView:
 
 @dataclass(frozen=True)
 class Row:
-    """One booking of the board, all in words."""
+    """One booking of the board, all in words.
 
+    Attributes
+    ----------
+    appointment_id : str
+        For noting what was done.
+    href : str
+        The patient's page; empty where the visitor may not open it.
+    initials, avatar : str
+        For paper; and the letter in the circle.
+    is_open, is_flagged, has_action : bool
+        Whether the booking is ahead; whether somebody may be lost; whether something would help.
+    flags : tuple of str
+        Codes, the booking's own risk included.
+    chips : tuple of FlagView
+        The patient's flags in words.
+    done : str
+        Who noted when that it was done; empty while it is not.
+    """
+
+    appointment_id: str
+    href: str
     time: str
     duration: str
     patient: str
     initials: str
+    avatar: str
     age: str
     service: str
     clinician: str
     status: str
     is_open: bool
     is_flagged: bool
+    has_action: bool
+    flags: tuple[Flag, ...]
+    chips: tuple[FlagView, ...]
     risk: RiskView | None
     reasons: tuple[ReasonView, ...]
     action: str
     action_label: str
+    done: str
 
 
 @dataclass(frozen=True)
@@ -68,6 +111,17 @@ class Empty:
     title: str
     hint: str
     command: str = ""
+
+
+@dataclass(frozen=True)
+class FlagCount:
+    """How many bookings carry a flag, and where to see them alone."""
+
+    code: str
+    label: str
+    count: int
+    href: str
+    is_current: bool
 
 
 @dataclass(frozen=True)
@@ -83,6 +137,10 @@ class Board:
         of those ahead lie in each band.
     expected : str
         Expected no-shows among the bookings ahead.
+    counts : tuple of FlagCount
+        The filter: everybody, those who may be lost, each flag.
+    can_note : bool
+        Whether the visitor may note what was done.
     as_of, published, model : str
         How old the data are and who scored them.
     """
@@ -94,6 +152,8 @@ class Board:
     medium: int
     expected: str
     strip: Strip | None
+    counts: tuple[FlagCount, ...]
+    can_note: bool
     rows: tuple[Row, ...]
     empty: Empty | None
     as_of: str
@@ -103,14 +163,19 @@ class Board:
 
 @dataclass(frozen=True)
 class Look:
-    """How the visitor wants to see the day."""
+    """How the visitor wants to see the day, and may."""
 
     language: Language
     zone: ZoneInfo
     thresholds: NoShow
-    is_flagged_only: bool = False
+    desk: Desk = field(default_factory=Desk)
+    country: str = "CN"
+    only: Only = ""
+    clinician: str = ""
     sort: Sort = "time"
-    sees: frozenset[str] = frozenset()  # fields, as serving.permissions names them
+    sees: frozenset[str] = frozenset()  # permissions, as serving.permissions names them
+    done: DayOfDone = NOBODY_DONE
+    filter_hrefs: Mapping[str, str] = field(default_factory=dict)  # by what is shown
 
 
 def build_board(schedule: DaySchedule, overview: Overview, look: Look, poll_href: str, etag: str) -> Board:
@@ -123,65 +188,122 @@ def build_board(schedule: DaySchedule, overview: Overview, look: Look, poll_href
     overview : Overview
         What else is published; tells an empty day from a day out of range.
     look : Look
-        Language, zone, thresholds, filter, order, and the fields that the visitor may see.
+        Language, zone, thresholds, filter, order, and what the visitor may see and do.
     poll_href, etag : str
         For polling.
     """
-    entries = _ordered(schedule.entries, look.sort)
-    rows = tuple(_row(booking, score, schedule.day, look) for booking, score in entries)
-    flagged = tuple(row for row in rows if row.is_flagged)
-    shown = flagged if look.is_flagged_only else rows
+    entries = [pair for pair in schedule.entries if look.clinician in ("", pair[0].clinician_id)]
+    rows = tuple(_row(booking, score, schedule, look) for booking, score in _ordered(entries, schedule, look.sort))
+    shown = tuple(row for row in rows if _is_shown(row, look.only))
     publication = schedule.publication
+    at_risk = [row.risk.band for row in rows if row.risk and "no_show" in row.flags]
     return Board(
         poll_href=poll_href,
         etag=etag,
         bookings=sum(not b.status.startswith("cancelled") and b.status != "rescheduled" for b, _s in entries),
-        high=sum(row.risk is not None and row.risk.band == "high" for row in flagged),
-        medium=sum(row.risk is not None and row.risk.band == "medium" for row in flagged),
+        high=at_risk.count("high"),
+        medium=at_risk.count("medium"),
         expected=f"{expected_no_shows(entries):.1f}",
-        strip=strip(schedule.entries, look.zone, look.thresholds),
+        strip=strip(entries, look.zone, look.thresholds),
+        counts=_counts(rows, look),
+        can_note="schedule.write" in look.sees,
         rows=shown,
         empty=None if shown else _empty(bool(rows), schedule.day, overview, look.language),
         as_of=look.language.moment(publication.as_of, look.zone) if publication else "",
         published=look.language.moment(publication.published_at, look.zone) if publication else "",
-        model=_models(schedule.entries, publication),
+        model=_models(schedule, publication),
     )
 
 
-def _ordered(entries: Sequence[tuple[Booking, Score | None]], sort: Sort) -> list[tuple[Booking, Score | None]]:
+def _is_shown(row: Row, only: Only) -> bool:
+    return only == "" or (row.is_flagged if only == "flagged" else only in row.flags)
+
+
+def _counts(rows: Sequence[Row], look: Look) -> tuple[FlagCount, ...]:
+    labels: dict[Only, str] = {"": _("Everyone"), "flagged": _("Flagged only")}
+    labels |= {flag: FLAG_LABELS[flag] for flag in FLAGS}
+    found = ((only, label, sum(_is_shown(row, only) for row in rows)) for only, label in labels.items())
+    return tuple(
+        FlagCount(only, look.language.text(label), count, look.filter_hrefs.get(only, ""), only == look.only)
+        for only, label, count in found
+    )
+
+
+def _ordered(
+    entries: Sequence[tuple[Booking, Score | None]], schedule: DaySchedule, sort: Sort
+) -> list[tuple[Booking, Score | None]]:
+    def of_lapse(booking: Booking) -> float:
+        standing = schedule.patients.get(booking.patient_id)
+        score = standing.scores.get(LAPSE) if standing else None
+        if score is None:
+            return -1
+        return float(score.is_at_risk) if score.probability is None else score.probability
+
     if sort == "time":
         return list(entries)
+    if sort == "lapse":
+        return sorted(entries, key=lambda pair: -of_lapse(pair[0]))
     return sorted(entries, key=lambda pair: (not is_open(pair[0]), -(pair[1].probability if pair[1] else -1)))
 
 
-def _row(booking: Booking, score: Score | None, day: date, look: Look) -> Row:
+def _row(booking: Booking, score: Score | None, schedule: DaySchedule, look: Look) -> Row:
     say, limits = look.language, look.thresholds
+    standing = schedule.patients.get(booking.patient_id)
     risk = band(score.probability, limits.medium_risk, limits.high_risk) if score else None
-    action = suggested_action(booking, score, risk)
-    ahead = is_open(booking)
+    flags = flags_of(booking, risk, standing, look.desk)
+    action = suggested_action(booking, score, risk, flags, standing)
+    ahead, name = is_open(booking), _patient(booking, look)
     return Row(
+        appointment_id=booking.appointment_id,
+        href=f"/patient?{urlencode({'id': booking.patient_id})}" if "patient.view" in look.sees and standing else "",
         time=say.clock_time(booking.starts_at, look.zone) if booking.is_start_time_known else "–",
         duration=_minutes(booking.duration_minutes, say),
-        patient=_patient(booking, look),
+        patient=name,
         initials=initials(booking.patient_name),
-        age=_age(booking.birth_year, day, say) if "see.ages" in look.sees else "",
+        avatar=name[:1].upper(),
+        age=_age(booking.birth_year, schedule.day, say) if "see.ages" in look.sees else "",
         service=service_name(booking.service_line, say),
-        clinician=booking.clinician_id or "",
+        clinician=booking.clinician_name or booking.clinician_id or "",
         status="" if ahead else say.text(STATUSES.get(booking.status, booking.status)),
         is_open=ahead,
-        is_flagged=ahead and risk in ("medium", "high"),
+        is_flagged=bool(set(flags) & WATCHED),
+        has_action=action not in NO_ACTION,
+        flags=flags,
+        chips=flag_views(flags, standing, say, look.country if "see.amounts" in look.sees else None),
         risk=_risk(score.probability, risk, look) if score and risk else None,
-        reasons=reason_views(score, risk, say) if ahead else (),
+        reasons=_reasons(score if ahead else None, risk, flags, standing, say),
         action=action,
         action_label=say.text(ACTION_LABELS[action]),
+        done=_done(booking, look),
     )
 
 
-def reason_views(score: Score | None, risk: Band | None, say: Language) -> tuple[ReasonView, ...]:
+def _reasons(
+    score: Score | None, risk: Band | None, flags: Sequence[Flag], standing: Standing | None, say: Language
+) -> tuple[ReasonView, ...]:
+    """Of the booking's risk; of lapsing where that alone is raised."""
+    if "no_show" not in flags and "lapse" in flags and standing:
+        return reason_views(standing.scores[LAPSE].reasons, "high", say)
+    return reason_views(score.reasons if score else (), risk, say)
+
+
+def _done(booking: Booking, look: Look) -> str:
+    done = look.done.by_booking.get(booking.appointment_id)
+    if done is None:
+        return ""
+    what = look.language.text(ACTION_LABELS.get(done.action, done.action))
+    return look.language.text(_("%(what)s: done %(time)s, %(who)s")) % {
+        "what": what,
+        "time": look.language.clock_time(done.done_at, look.zone),
+        "who": done.done_by,
+    }
+
+
+def reason_views(reasons: Iterable[Reason], risk: Band | None, say: Language) -> tuple[ReasonView, ...]:
     """Say the reasons worth showing of a score."""
-    if score is None or risk is None:
+    if risk is None:
         return ()
-    return tuple(ReasonView(sentence(reason, say), reason.direction) for reason in chosen(score.reasons, risk))
+    return tuple(ReasonView(sentence(reason, say), reason.direction) for reason in chosen(reasons, risk))
 
 
 def _risk(probability: float, risk: Band, look: Look) -> RiskView:
@@ -214,11 +336,13 @@ def _age(birth_year: int | None, day: date, say: Language) -> str:
     return say.text(_("age %(n)d")) % {"n": day.year - birth_year} if birth_year else ""
 
 
-def _models(entries: Sequence[tuple[Booking, Score | None]], publication: Publication | None) -> str:
-    shown = sorted({f"{score.model_name} v{score.model_version}" for _b, score in entries if score})
-    if shown or publication is None:
-        return ", ".join(shown)
-    return ", ".join(f"{name} v{version}" for name, version in sorted(publication.model_versions.items()))
+def _models(schedule: DaySchedule, publication: Publication | None) -> str:
+    shown = {f"{score.model_name} v{score.model_version}" for _b, score in schedule.entries if score}
+    if not shown and publication is not None:
+        shown = {f"{name} v{version}" for name, version in publication.model_versions.items()}
+    lapse = [standing.scores[LAPSE] for standing in schedule.patients.values() if LAPSE in standing.scores]
+    shown |= {f"{LAPSE} v{score.model_version}" for score in lapse if score.kind == "model"}
+    return ", ".join(sorted(shown))
 
 
 def _empty(has_rows: bool, day: date, overview: Overview, say: Language) -> Empty:

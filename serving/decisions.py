@@ -90,20 +90,31 @@ def flags_of(booking: Booking, risk: Band | None, standing: Standing | None, des
     """
     if not is_coming(booking):
         return ()
-    found: set[Flag] = set()
+    found = set() if standing is None else set(patient_flags(standing, desk))
     if is_open(booking) and risk in ("medium", "high"):
         found.add("no_show")
-    if standing is not None:
-        patient, lapse = standing.patient, standing.scores.get(LAPSE)
-        holds: dict[Flag, bool] = {
-            "lapse": lapse is not None and lapse.is_at_risk,
-            "overdue": patient.days_overdue is not None and patient.days_overdue > DAYS_PER_WEEK * desk.overdue_weeks,
-            "treatment": patient.open_items > 0,
-            "unanswered": patient.unanswered >= desk.unanswered,
-            "family": patient.family_due > 0,
-        }
-        found |= {flag for flag, is_so in holds.items() if is_so}
     return tuple(flag for flag in FLAGS if flag in found)
+
+
+def patient_flags(standing: Standing, desk: Desk) -> tuple[Flag, ...]:
+    """Name what the front desk should know about a patient, whatever is booked.
+
+    Parameters
+    ----------
+    standing : Standing
+        The patient's records and scores.
+    desk : Desk
+        From when on things are flagged.
+    """
+    patient, lapse = standing.patient, standing.scores.get(LAPSE)
+    holds: dict[Flag, bool] = {
+        "lapse": lapse is not None and lapse.is_at_risk,
+        "overdue": patient.days_overdue is not None and patient.days_overdue > DAYS_PER_WEEK * desk.overdue_weeks,
+        "treatment": patient.open_items > 0,
+        "unanswered": patient.unanswered >= desk.unanswered,
+        "family": patient.family_due > 0,
+    }
+    return tuple(flag for flag, is_so in holds.items() if is_so)
 
 
 def suggested_action(

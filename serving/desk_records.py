@@ -7,7 +7,7 @@ the same statements.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -105,9 +105,11 @@ def people(con: duckdb.DuckDBPyConnection, now: datetime) -> list[dict[str, Any]
     return [_with_refusals(row) for row in _rows(found)]
 
 
-def cards(con: duckdb.DuckDBPyConnection, now: datetime) -> dict[str, dict[str, Any]]:
-    """By patient: ``visits``, ``items`` and ``contacts``, newest first, moments in seconds since 1970."""
-    made: dict[str, dict[str, Any]] = {}
+def cards(
+    con: duckdb.DuckDBPyConnection, people: Iterable[Mapping[str, Any]], now: datetime
+) -> dict[str, dict[str, Any]]:
+    """By patient: ``visits``, ``items`` and ``contacts``, newest first, moments in seconds since 1970; ``consents``."""
+    made: dict[str, dict[str, Any]] = {row["patient_id"]: {"consents": row["consents"]} for row in people}
     for part, sql in _parts().items():
         found = con.execute(
             f"""SELECT patient_id, to_json(list(one ORDER BY sorted DESC, id)[1:{MOST_SHOWN[part]}]) AS listed
@@ -149,10 +151,12 @@ def _consents() -> tuple[str, ...]:
 
 
 def _with_refusals(row: dict[str, Any]) -> dict[str, Any]:
-    refused = [channel for channel in _consents() if row.pop(f"is_{channel}_allowed") is False]
-    if row.pop("is_contact_allowed") is False:
-        refused.append("all")
-    return row | {"refused_channels": tuple(refused), "is_scoring_allowed": row["is_profiling_allowed"] is not False}
+    said = {channel: row.pop(f"is_{channel}_allowed") for channel in _consents()} | {
+        "all": row.pop("is_contact_allowed")
+    }
+    refused = tuple(channel for channel, is_allowed in said.items() if is_allowed is False)
+    is_scored = row["is_profiling_allowed"] is not False
+    return row | {"refused_channels": refused, "is_scoring_allowed": is_scored, "consents": said}
 
 
 def _rows(found: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:

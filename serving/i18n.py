@@ -21,6 +21,9 @@ _CATALOG = "locale/{}/LC_MESSAGES/messages.po"
 # What a language calls itself, in the order of the switch.
 LANGUAGES: Mapping[str, str] = MappingProxyType({"en": "English", "zh": "中文"})
 _DAY = {"en": "EEEE, d MMMM", "zh": "M月d日 EEEE"}
+_FULL_DAY = {"en": "d MMM y", "zh": "y年M月d日"}
+_FULL_MOMENT = {"en": "d MMM y, HH:mm", "zh": "y年M月d日 HH:mm"}
+_SHORT_DAY = {"en": "d MMM", "zh": "M月d日"}
 _MOMENT = {"en": "d MMM, HH:mm", "zh": "M月d日 HH:mm"}
 _SHORT_DAY = {"en": "d MMM", "zh": "M月d日"}
 _SHORT_MONTH = {"en": "MMM", "zh": "M月"}
@@ -80,6 +83,18 @@ class Language:
     def moment(self, value: datetime, zone: ZoneInfo) -> str:
         """Write a day and a time."""
         return str(format_datetime(value, _MOMENT[self.code], tzinfo=zone, locale=self.locale))
+
+    def full_moment(self, value: datetime, zone: ZoneInfo) -> str:
+        """Write a day of a year and a time."""
+        return str(format_datetime(value, _FULL_MOMENT[self.code], tzinfo=zone, locale=self.locale))
+
+    def full_day(self, value: date) -> str:
+        """Write a day of a year."""
+        return str(format_date(value, _FULL_DAY[self.code], locale=self.locale))
+
+    def short_day(self, value: date) -> str:
+        """Write a day without its year."""
+        return str(format_date(value, _SHORT_DAY[self.code], locale=self.locale))
 
 
 @cache

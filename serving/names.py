@@ -54,9 +54,35 @@ STATUSES: Mapping[str, str] = {
 ACTION_LABELS: Mapping[str, str] = {
     "confirm_by_phone": _("Confirm by phone"),
     "send_reminder": _("Send a reminder"),
+    "offer_next_visit": _("Offer the next visit before leaving"),
+    "explain_plan": _("Ask the clinician to explain the plan"),
+    "check_contact": _("Ask how to reach them best"),
+    "offer_family": _("Offer the family a visit too"),
     "none": _("Nothing to do"),
     "no_score": _("Not scored yet"),
 }
+CHANNELS: Mapping[str, str] = {
+    "wechat": _("WeChat"),
+    "sms": _("Text message"),
+    "phone": _("Phone"),
+    "email": _("E-mail"),
+    "letter": _("Letter"),
+}
+PURPOSES: Mapping[str, str] = {
+    "reminder": _("Reminder"),
+    "recall": _("Recall"),
+    "follow_up": _("Follow-up"),
+    "marketing": _("Offer"),
+    "other": _("Other"),
+}
+OUTCOMES: Mapping[str, str] = {
+    "confirmed": _("Confirmed"),
+    "declined": _("Declined"),
+    "no_answer": _("No answer"),
+    "opted_out": _("Wants no more contact"),
+    "other": _("Answered"),
+}
+URGENCIES: Mapping[str, str] = {"routine": _("Routine"), "soon": _("Soon"), "urgent": _("Urgent")}
 BAND_LABELS: Mapping[str, str] = {"low": _("Low"), "medium": _("Medium"), "high": _("High")}
 ROLE_LABELS: Mapping[str, str] = {
     "front_desk": _("Front desk"),

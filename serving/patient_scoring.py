@@ -137,7 +137,8 @@ def score_patients(settings: Settings, now: datetime, answerers: Answerers | Non
         store = open_feast(settings)
         write_patients_online(settings, store, now)
         with desk_records.desk_records(settings) as con:
-            people, cards = desk_records.people(con, now), desk_records.cards(con, now)
+            people = desk_records.people(con, now)
+            cards = desk_records.cards(con, people, now)
         patients, scores = _answer(settings, store, people, answerers, now)
         store_patients(engine, patients, cards, scores)
         forget_others(engine, now)

@@ -97,6 +97,8 @@ def _new_patient(_values: _Values, say: Language) -> str:
 
 def _last_visit(values: _Values, say: Language) -> str:
     days = _whole(values, "days")
+    if days <= 0:
+        return say.text("Was here today")
     return say.count("Last visit %(n)d day ago", "Last visit %(n)d days ago", days) % {"n": days}
 
 

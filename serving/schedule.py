@@ -243,6 +243,41 @@ def read_schedule(engine: Engine, clinic_id: str, day: date, zone: ZoneInfo) -> 
         )
 
 
+def read_booking(engine: Engine, appointment_id: str) -> Booking | None:
+    """Read one published booking; None if there is no such."""
+    with reading(engine) as session:
+        row = session.get(BookingRow, appointment_id)
+        return _booking(row) if row else None
+
+
+def read_scores(engine: Engine, appointment_ids: Sequence[str]) -> list[Score]:
+    """Read all published scores of some bookings."""
+    found: list[Score] = []
+    with reading(engine) as session:
+        for start in range(0, len(appointment_ids), 500):  # below the number of variables that SQLite takes
+            some = ScoreRow.appointment_id.in_(appointment_ids[start : start + 500])
+            found += [_score(row) for row in session.scalars(select(ScoreRow).where(some))]
+    return found
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What published bookings are made of: clinicians by number, service lines."""
+
+    clinicians: Mapping[str, str]
+    services: tuple[str, ...]
+
+
+def read_choices(engine: Engine) -> Choices:
+    """Read what a new booking can be made of."""
+    people = select(BookingRow.clinician_id, func.max(BookingRow.clinician_name)).group_by(BookingRow.clinician_id)
+    lines = select(BookingRow.service_line).distinct()
+    with reading(engine) as session:
+        found = {key: name or key for key, name in session.execute(people).tuples() if key}
+        services = sorted(line for line in session.scalars(lines) if line)
+    return Choices(dict(sorted(found.items(), key=lambda pair: pair[1])), tuple(services))
+
+
 def read_day(engine: Engine, clinic_id: str, local_day: date, zone: ZoneInfo) -> list[tuple[Booking, Score | None]]:
     """Read one clinic's bookings of a local day, by start time.
 

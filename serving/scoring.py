@@ -22,11 +22,12 @@ from features.records.store import RecordStore
 from features.settings import Settings
 from features.store import last_build, read_online, register, training_set, write_online
 from serving import db
+from serving.decisions import is_open
 from serving.desk_records import bookings as read_bookings
 from serving.desk_records import clinic_names, desk_records
 from serving.explaining import reasons
 from serving.models import Champion, Champions
-from serving.schedule import Booking, Score, publish_schedule, read_publication
+from serving.schedule import Booking, Score, publish_schedule, read_publication, read_scores
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -122,6 +123,9 @@ def _publish(settings: Settings, engine: Engine, champions: Champions, now: date
             moments = zip(due["appointment_id"], due["as_of"], strict=True)
             as_of = {str(key): moment.to_pydatetime() for key, moment in moments}
             scores += scores_of(champion, features, shift, as_of, by_id, shares, now)
+    made = {score.appointment_id for score in scores}
+    # Made at the desk since features were built: scored then, and to be looked at again by night.
+    scores += read_scores(engine, [b.appointment_id for b in bookings if is_open(b) and b.appointment_id not in made])
     clinics = {booking.clinic_id: names.get(booking.clinic_id, booking.clinic_id) for booking in bookings}
     context = {"levels": levels, "clinic_shares": shares}
     publish_schedule(engine, bookings, scores, clinics, as_of=now, published_at=now, context=context)

@@ -24,11 +24,20 @@ from features.settings import Settings
 from features.store import read_online
 from serving import desk_records
 from serving.db import BookingRow, ClinicRow, ScoreRow, reading, writing
+from serving.decisions import is_open
 from serving.desk_events import Event, finish, waiting
 from serving.desk_tables import PatientRow
 from serving.models import Champions
 from serving.patient_scoring import Answerers, score_again
-from serving.schedule import BOOKING_CONTRACT, Booking, Publication, Score, add_publication, read_publication
+from serving.schedule import (
+    BOOKING_CONTRACT,
+    Booking,
+    Publication,
+    Score,
+    add_publication,
+    read_publication,
+    read_scores,
+)
 from serving.scoring import scores_of
 
 if TYPE_CHECKING:
@@ -86,7 +95,8 @@ def _take_in(
     household = _household(engine, event.patient_id)
     seen_at = now + timedelta(microseconds=1)  # what is known since now is seen from the next moment on
     with desk_records.desk_records(settings, household) as con:
-        people, cards = desk_records.people(con, seen_at), desk_records.cards(con, seen_at)
+        people = desk_records.people(con, seen_at)
+        cards = desk_records.cards(con, people, seen_at)
         bookings = desk_records.bookings(con, seen_at)
     score_again(settings, engine, store, people, cards, answerers, seen_at)
     _publish(engine, store, champions, bookings, household, now)
@@ -113,11 +123,11 @@ def _publish(
         return
     fresh = list(bookings)
     ids = [booking.appointment_id for booking in fresh]
+    kept = read_scores(engine, ids)
+    known = {score.appointment_id for score in kept}
+    unscored = {b.appointment_id: b for b in fresh if b.appointment_id not in known and is_open(b)}
     with writing(engine) as session:
-        kept = [_score_values(row) for row in session.scalars(select(ScoreRow).where(ScoreRow.appointment_id.in_(ids)))]
-        known = {row["appointment_id"] for row in kept}
-        unscored = {b.appointment_id: b for b in fresh if b.appointment_id not in known and b.status == "booked"}
-        kept += [asdict(score) for score in _scores(store, champions, publication, unscored, now)]
+        scores = [*kept, *_scores(store, champions, publication, unscored, now)]
         session.execute(delete(BookingRow).where(BookingRow.patient_id.in_(sorted(patients))))
         session.execute(delete(BookingRow).where(BookingRow.appointment_id.in_(ids)))
         clinics = set(session.scalars(select(ClinicRow.clinic_id)))
@@ -126,13 +136,9 @@ def _publish(
         session.flush()
         if fresh:
             session.execute(insert(BookingRow), [asdict(booking) | {"published_at": now} for booking in fresh])
-        if kept:
-            session.execute(insert(ScoreRow), kept)
+        if scores:
+            session.execute(insert(ScoreRow), [asdict(score) for score in scores])
         add_publication(session, now)
-
-
-def _score_values(row: ScoreRow) -> dict[str, object]:
-    return {column.name: getattr(row, column.name) for column in ScoreRow.__table__.columns}
 
 
 def _scores(

@@ -30,7 +30,9 @@ CHECKS = (not_a_server_error, status_code_conformance, response_schema_conforman
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory, recall_list: Callable[..., int], store_forecast: Callable[..., None]) -> Iterator[Any]:
+def api(
+    tmp_path_factory: pytest.TempPathFactory, recall_list: Callable[..., int], store_forecast: Callable[..., None]
+) -> Iterator[Any]:
     """The application's schema, asked for in-process with a key of all scopes."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
     app = create_app(Settings(paths=Paths(data=tmp_path_factory.mktemp("api"))), Options(requests_per_minute=10**9))
@@ -63,8 +65,8 @@ def test_no_answer_is_a_failure_of_ours(api: Any) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its test client, about httpx
             ask()
-    paths = described.raw_schema["paths"]
-    assert set(asked) == set(paths)
+    paths = set(described.raw_schema["paths"])
+    assert set(asked) == paths >= {"/api/v1/schedule", "/api/v1/patient", "/api/v1/actions"}
     assert len(asked) >= len(paths) * EXAMPLES / 2
 
 

@@ -40,7 +40,8 @@ def test_more_risk_never_means_less_help(one: float, other: float) -> None:
 
 
 def test_every_action_is_an_offer_of_help() -> None:
-    assert set(ACTIONS) == {"confirm_by_phone", "send_reminder", "none", "no_score"}
+    asked = {"confirm_by_phone", "send_reminder", "offer_next_visit", "explain_plan", "check_contact", "offer_family"}
+    assert set(ACTIONS) == asked | {"none", "no_score"}
     assert set(ACTION_LABELS) == set(ACTIONS)
 
 

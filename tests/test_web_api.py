@@ -99,6 +99,7 @@ def test_a_day_as_other_programs_see_it(app: Any, client: TestClient) -> None:
             "model_version": "3",
             "as_of": "2026-11-22T21:00:00+08:00",
         },
+        "flags": ["no_show"],
         "reasons": [
             {"code": "missed_visits", "direction": 1, "text": "Missed 2 of the last 5 visits"},
             {"code": "lead_time", "direction": 1, "text": "Booked 17 days ahead"},

@@ -292,9 +292,7 @@ class PortableModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
             column per feature and ``base``, which sum to the logit.
         """
         if params and params.get("explain"):
-            parts = self.blend.contributions(
-                model_input
-            )  # they sum to the logit: one pass through the columns is enough
+            parts = self.blend.contributions(model_input)  # they sum to the logit: one pass is enough
             parts.insert(0, "probability", 1 / (1 + np.exp(-parts.sum(axis=1))))
             return parts
         return pd.DataFrame({"probability": self.blend.predict(model_input)}, index=model_input.index)

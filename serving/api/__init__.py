@@ -7,7 +7,7 @@ know the whole template), declares what each endpoint needs
 
 from __future__ import annotations
 
-from serving.api import audit, clinics, forecasts, metrics, recall, schedule
+from serving.api import actions, audit, clinics, forecasts, metrics, patients, recall, schedule
 from serving.api.shapes import ERRORS, PREFIX
 
 DESCRIPTION = (
@@ -15,7 +15,15 @@ DESCRIPTION = (
     "(`revisit key add`). Lists come in pages: `next` of one answer is `after` of the next request. "
     "Every error has the one shape `ErrorAnswer`."
 )
-ROUTERS = (schedule.router, clinics.router, recall.router, forecasts.router, audit.router)
+ROUTERS = (
+    schedule.router,
+    clinics.router,
+    patients.router,
+    actions.router,
+    recall.router,
+    forecasts.router,
+    audit.router,
+)
 metrics_router = metrics.router
 
 __all__ = ["DESCRIPTION", "ERRORS", "PREFIX", "ROUTERS", "metrics_router"]

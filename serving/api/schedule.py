@@ -11,13 +11,14 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from features.settings import NoShow, Settings
+from features.settings import Settings
 from serving import audit
 from serving.api.shapes import PREFIX, Shape
 from serving.asked import asked_day
 from serving.board import PUBLISH_COMMAND
-from serving.decisions import Action, Band, band, suggested_action
+from serving.decisions import Action, Band, Flag, band, flags_of, suggested_action
 from serving.i18n import Language
+from serving.patients import Standing
 from serving.permissions import needs
 from serving.problems import Problem
 from serving.reasons import chosen, sentence
@@ -56,6 +57,7 @@ class BookingAnswer(Shape):
     clinician_id: str | None
     status: str = Field(examples=["booked"])
     risk: RiskAnswer | None
+    flags: list[Flag] = Field(description="What the front desk should know.", examples=[["no_show", "overdue"]])
     reasons: list[ReasonAnswer]
     suggested_action: Action
 
@@ -110,13 +112,17 @@ def _answer(found: DaySchedule, publication: Publication, settings: Settings, sa
         as_of=publication.as_of.astimezone(zone),
         published_at=publication.published_at.astimezone(zone),
         timezone=settings.practice.time_zone,
-        bookings=[_booking(b, s, zone, settings.no_show, say) for b, s in found.entries],
+        bookings=[_booking(b, s, found.patients.get(b.patient_id), settings, say) for b, s in found.entries],
     )
 
 
-def _booking(booking: Booking, score: Score | None, zone: ZoneInfo, limits: NoShow, say: Language) -> BookingAnswer:
+def _booking(
+    booking: Booking, score: Score | None, standing: Standing | None, settings: Settings, say: Language
+) -> BookingAnswer:
+    zone, limits = settings.zone, settings.no_show
     risk = band(score.probability, limits.medium_risk, limits.high_risk) if score else None
     shown = chosen(score.reasons, risk) if score and risk else []
+    flags = flags_of(booking, risk, standing, settings.desk)
     return BookingAnswer(
         appointment_id=booking.appointment_id,
         patient_id=booking.patient_id,
@@ -126,8 +132,9 @@ def _booking(booking: Booking, score: Score | None, zone: ZoneInfo, limits: NoSh
         clinician_id=booking.clinician_id,
         status=booking.status,
         risk=_risk(score, risk, zone) if score and risk else None,
+        flags=list(flags),
         reasons=[ReasonAnswer(code=r.code, direction=r.direction, text=sentence(r, say)) for r in shown],
-        suggested_action=suggested_action(booking, score, risk),
+        suggested_action=suggested_action(booking, score, risk, flags, standing),
     )
 
 

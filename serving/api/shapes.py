@@ -41,6 +41,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+# A body can be too large, or no JSON.
+BODY_ERRORS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorAnswer} for code in (413, 415)}
+
+
 class PageAnswer(Shape, Generic[Item]):
     """One page of a list; `next` is null on the last."""
 

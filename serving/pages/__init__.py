@@ -9,9 +9,9 @@ and ``PERMISSION``, and is named in `IN_NAVIGATION`.
 
 from __future__ import annotations
 
-from serving.pages import error, forecast, recall, schedule, sign_in
+from serving.pages import error, forecast, patient, patients, recall, schedule, sign_in
 
-PAGES = (schedule, recall, forecast, sign_in, error)
-ROUTERS = tuple(page.router for page in (schedule, recall, forecast, sign_in))
-IN_NAVIGATION = (schedule, recall, forecast)
+PAGES = (schedule, patients, patient, recall, forecast, sign_in, error)
+ROUTERS = tuple(page.router for page in (schedule, patients, patient, recall, forecast, sign_in))
+IN_NAVIGATION = (schedule, patients, recall, forecast)
 NAVIGATION = {page.PATH: (page.LABEL, page.PERMISSION) for page in IN_NAVIGATION}
