@@ -24,7 +24,7 @@ demo: $(filter $(UV_ENV)/bin/uv,$(UV))
 	$(RUN_DEMO) revisit demo $(DEMO)
 
 test: install
-	$(RUN) pytest $(TESTS)
+	$(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: install
 	$(RUN) ruff check .

@@ -36,6 +36,7 @@ CAPACITY = 0.3
 SIZES = (2000, 8000)
 REPETITIONS = {2000: 4, 8000: 1}
 PATIENTS, QUICK_PATIENTS = 10_500, 600
+QUICK_DRAWS = 300  # behind the names of either size
 CHANNEL = "phone"
 LEARNERS: dict[str, UpliftLearner] = {
     UPLIFT: LEARNER,
@@ -199,8 +200,8 @@ def main() -> None:
     metrics: dict[str, float] = {"draws": float(len(one.examples))}
     peers: dict[str, dict[str, float | list[float]]] = {name: {} for name in learners if name != UPLIFT}
     for size in SIZES:
-        repetitions = 1 if told.quick else REPETITIONS[size]
-        both = [shares(a, b, size, told.seed, repetitions, learners) for a, b in ((one, other), (other, one))]
+        repetitions, drawn = (1, QUICK_DRAWS) if told.quick else (REPETITIONS[size], size)
+        both = [shares(a, b, drawn, told.seed, repetitions, learners) for a, b in ((one, other), (other, one))]
         mean = {name: (both[0][name] + both[1][name]) / 2 for name in learners}
         metrics |= {f"recall_share_{size}": mean[UPLIFT], f"recall_response_share_{size}": mean[RESPONSE]}
         for name, found in peers.items():

@@ -40,7 +40,7 @@ PEERS: dict[str, UpliftLearner] = {
     "x_lightgbm": XLearner("booster"),
 }
 CAPACITY = 0.3
-QUICK_SHARE, QUICK_REPETITIONS = 0.08, 60  # of the customers; bootstrap draws
+QUICK_SHARE, QUICK_REPETITIONS = 0.05, 60  # of the customers; bootstrap draws
 TARGETS: dict[str, tuple[str, float]] = {
     "qini_womens": (">=", 7.5),
     "qini_womens_over_rule": (">=", 0.0),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import json
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -30,6 +33,8 @@ from features.settings import NoShow, Paths, Practice, Settings
 from features.simulator import PracticePlan, SimulatedPractice, simulate, write_export
 
 NOW = datetime(2026, 11, 17, 1, 30, tzinfo=UTC)  # a Tuesday, half past nine in Shanghai
+
+os.environ["COLUMNS"] = "200"  # consoles made at import keep the width of that moment
 
 hypothesis_settings.register_profile(
     "revisit", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
@@ -58,11 +63,31 @@ def brazil_csv(shared_data: Path) -> Path:
 
 
 @pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+    """Run a benchmark's small setting in this process, which has imported its libraries already; its last line."""
+
+    def run(name: str, data: Path | None = None) -> dict[str, Any]:
+        chosen = () if data is None else ("--data", str(data))
+        monkeypatch.setattr("sys.argv", [name, "--quick", *chosen])
+        disabled = logging.root.manager.disable
+        try:
+            with warnings.catch_warnings():
+                importlib.import_module(f"benchmarks.{name}").main()
+        finally:
+            logging.disable(disabled)
+        told: dict[str, Any] = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+        assert set(told) == {"name", "date", "metrics", "targets", "peers", "machine"}
+        assert told["name"] == name
+        return told
+
+    return run
+
+
+@pytest.fixture
 def revisit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run the command line in a folder of its own; its data folder is ``tmp_path / "data"``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REVISIT_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: object) -> Result:
         from serving.cli import main

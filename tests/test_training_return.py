@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,35 +131,3 @@ def test_few_patients_get_splines_alone_and_none_are_refused(frame: pd.DataFrame
     assert small.weight == 0
     with pytest.raises(NotEnoughDataError, match="return_90d: expected at least 30"):
         fit(QUESTION, few[few["patient_id"] == "p1"], NOW)
-
-
-@pytest.mark.parametrize(
-    ("name", "file", "spans"),
-    [
-        ("return_cdnow", "cdnow/CDNOW_master.txt", {"180d": (0.6, 0.93), "90d": (0.6, 0.95)}),
-        (
-            "return_tcm_clinic",
-            "tcm_clinic_guangzhou/visits_with_dates.csv",
-            {"90d": (0.65, 0.96), "180d": (0.65, 0.96)},
-        ),
-    ],
-)
-def test_benchmark_quick(
-    name: str, file: str, spans: dict[str, tuple[float, float]], shared_data: Path, repository: Path
-) -> None:
-    if not (shared_data / file).is_file():
-        pytest.skip(f"the real data set {shared_data / file} is not here (REVISIT_SHARED names the folder of data/)")
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--data", str(shared_data)],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.strip().splitlines()[-1])
-    assert told["name"] == name
-    for suffix, (low, high) in spans.items():
-        shown = {metric: told["metrics"][f"{metric}_{suffix}"] for metric in ("auc", "logloss", "brier")}
-        assert all(math.isfinite(value) for value in shown.values())
-        assert low < shown["auc"] < high

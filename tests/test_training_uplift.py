@@ -125,12 +125,37 @@ def test_odds_of_the_hold_out_follow_from_the_log() -> None:
     unequal = draws(("y", "hold_out", 0.5), ("y", "sms", 0.25), ("y", "phone", 0.25))
     fewer = draws(*(("z", arm, odds) for arm in ("hold_out", "sms", "phone") for odds in (1 / 3, 1 / 2)))
     equal_log_without_a_stratum = draws(("w", "hold_out", 1 / 3), ("w", "sms", 1 / 2), ("w", "phone", 1 / 3))
-    assert hold_out_odds(two).tolist() == [0.2, 0.2]
-    assert hold_out_odds(unequal).tolist() == [0.5, 0.5, 0.5]
-    assert hold_out_odds(fewer).tolist() == fewer["propensity"].tolist()
-    assert hold_out_odds(equal_log_without_a_stratum).tolist() == [1 / 3, 1 / 2, 1 / 3]
-    both = pd.concat([two, unequal], ignore_index=True)
-    assert hold_out_odds(both).tolist() == [0.2, 0.2, 0.5, 0.5, 0.5]
+    assert told(two) == [0.2, 0.2]
+    assert told(unequal) == [0.5, 0.5, 0.5]
+    assert told(fewer) == fewer["propensity"].tolist()
+    assert told(equal_log_without_a_stratum) == [1 / 3, 1 / 2, 1 / 3]
+    assert told(pd.concat([two, unequal], ignore_index=True)) == [0.2, 0.2, 0.5, 0.5, 0.5]
+
+
+def test_small_campaign_that_drew_few_of_its_arms_counts_those_of_the_others() -> None:
+    whole = draws(*(("z", arm, 1 / 4) for arm in ("hold_out", "sms", "phone", "wechat")))
+    small = draws(("s", "hold_out", 1 / 4), ("s", "hold_out", 1 / 2), ("s", "sms", 1 / 3))
+    assert told(pd.concat([whole, small], ignore_index=True))[4:] == [1 / 4, 1 / 2, 1 / 3]
+
+
+def test_campaigns_that_do_not_tell_are_left_out_with_the_reason() -> None:
+    whole = draws(*(("z", arm, 1 / 4) for arm in ("hold_out", "sms", "phone", "wechat")))
+    # All arms with equal odds, or a hold-out of one half? Three draws do not tell, sixty do.
+    short = draws(("s", "hold_out", 1 / 2), ("s", "sms", 1 / 4), ("s", "phone", 1 / 4))
+    odds, left_out = hold_out_odds(pd.concat([whole, short], ignore_index=True))
+    assert np.isnan(odds).tolist() == [False] * 4 + [True] * 3
+    assert left_out == {"s": "the log is too short to tell one from the other"}
+    long = pd.concat([whole, *[short] * 20], ignore_index=True)
+    assert told(long)[4:] == [0.5] * 60
+    nobody = draws(("n", "sms", 1 / 4), ("n", "phone", 1 / 5))
+    _, left_out = hold_out_odds(pd.concat([whole, nobody], ignore_index=True))
+    assert left_out == {"n": "the log has 0 different probabilities of the hold-out and 2 arms"}
+
+
+def told(log: pd.DataFrame) -> list[float]:
+    odds, left_out = hold_out_odds(log)
+    assert not left_out
+    return odds.tolist()
 
 
 def test_odds_that_cannot_be_told_are_refused() -> None:
@@ -138,6 +163,21 @@ def test_odds_that_cannot_be_told_are_refused() -> None:
         hold_out_odds(draws(("x", "hold_out", 0.2), ("x", "hold_out", 0.4), ("x", "sms", 0.8), ("x", "sms", 0.6)))
     with pytest.raises(NotRandomisedError, match="1 of 2 contacts have no logged probability"):
         hold_out_odds(draws(("x", "hold_out", 0.2), ("x", "sms", np.nan)))
+
+
+def test_trial_leaves_out_what_cannot_be_told() -> None:
+    trial, _ = drawn(600, seed=9)
+    arm = np.where(trial.treatment == 1, "sms", "hold_out")
+    odds = np.where(trial.treatment == 1, trial.propensity, 1 - trial.propensity)
+    campaign = np.where(trial.propensity == 0.5, "half", "quarter")
+    log = pd.DataFrame({"campaign_id": campaign, "arm": arm, "propensity": odds, "label": trial.outcome})
+    log["household_id"] = trial.cluster
+    nobody = pd.DataFrame([["n", "sms", 0.7, 1, -1], ["n", "phone", 0.1, 1, -2]], columns=log.columns)
+    features = pd.concat([trial.features, trial.features.head(2)], ignore_index=True)
+    found = trial_of(pd.concat([log, nobody], ignore_index=True), features)
+    assert len(found) == 600
+    assert found.propensity == pytest.approx(trial.propensity)
+    assert found.cluster.tolist() == trial.cluster.tolist()
 
 
 def test_trial_sets_any_contact_against_the_hold_out() -> None:

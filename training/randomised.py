@@ -6,6 +6,7 @@ records, so that a difference in outcomes says nothing about contacting.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from training.metrics import Floats
 
 FEWEST_PER_ARM = 50
 FEWEST_OF_OUTCOME = 10  # that came, and that did not, per arm
+WHOLE = 0.02  # how far 1 / odds may be off a whole number of arms: odds are logged with few digits
+UNLIKELY = 0.01
 SUREST_CHANCE = 4.5  # standard errors; chance alone goes beyond in 1 of 150,000 trials
 
 
@@ -74,7 +77,8 @@ def trial_of(examples: pd.DataFrame, features: pd.DataFrame) -> Trial:
     Returns
     -------
     Trial
-        Propensity: that of any contact, 1 minus the hold-out's.
+        Propensity: that of any contact, 1 minus the hold-out's. Draws of
+        campaigns whose hold-out's odds cannot be told are not in it.
 
     Raises
     ------
@@ -83,23 +87,26 @@ def trial_of(examples: pd.DataFrame, features: pd.DataFrame) -> Trial:
     """
     if len(features) != len(examples):
         raise ValueError(f"{len(examples)} draws but {len(features)} rows of features")
+    odds, _ = hold_out_odds(examples)
+    told = ~np.isnan(odds)
     return Trial(
-        features=features.reset_index(drop=True).astype(float),
-        treatment=np.asarray(examples["arm"] != HOLD_OUT, dtype=float),
-        outcome=examples["label"].to_numpy(float),
-        propensity=1 - hold_out_odds(examples),
-        cluster=examples["household_id"].to_numpy(),
+        features=features[told].reset_index(drop=True).astype(float),
+        treatment=np.asarray(examples["arm"] != HOLD_OUT, dtype=float)[told],
+        outcome=examples["label"].to_numpy(float)[told],
+        propensity=1 - odds[told],
+        cluster=examples["household_id"].to_numpy()[told],
     )
 
 
-def hold_out_odds(examples: pd.DataFrame) -> Floats:
+def hold_out_odds(examples: pd.DataFrame) -> tuple[Floats, Mapping[str, str]]:
     """Probability of the hold-out arm for every draw, also those that drew another.
 
     The log holds the probability of the arm that was drawn. In a campaign with
     one probability for the hold-out, that is it for all. Where it depends on
     the patient (fewer channels allowed, fewer arms) it is known only if all
     arms open to a patient had the same odds: that is so if no draw had lower
-    odds than 1 in the number of arms.
+    odds than 1 in the number of arms. A small campaign may not have drawn every
+    arm; where the hold-out's odds differ the arms of the whole log count.
 
     Parameters
     ----------
@@ -108,30 +115,51 @@ def hold_out_odds(examples: pd.DataFrame) -> Floats:
 
     Returns
     -------
-    ndarray of shape (n_draws,)
+    odds : ndarray of shape (n_draws,)
+        NaN in campaigns of which the log does not tell.
+    left_out : mapping of str to str
+        Why, per such campaign.
 
     Raises
     ------
     NotRandomisedError
-        If they cannot be told from the log.
+        If a draw has no logged probability, or no campaign's odds can be told.
     """
     _refuse_unlogged(examples["propensity"].to_numpy(float))
-    found = pd.Series(np.nan, index=examples.index)
+    found, left_out = pd.Series(np.nan, index=examples.index), dict[str, str]()
     for campaign, draws in examples.groupby("campaign_id"):
-        odds = draws["propensity"].astype(float)
-        held_out = odds[draws["arm"] == HOLD_OUT].round(6).unique()
-        arms_open = 1 / odds
-        if np.allclose(arms_open, arms_open.round(), atol=0.02) and arms_open.max() <= draws["arm"].nunique() + 0.02:
-            found[draws.index] = odds
-        elif len(held_out) == 1:
-            found[draws.index] = held_out[0]
+        odds = _odds_in(draws, examples["arm"].nunique())
+        if isinstance(odds, str):
+            left_out[str(campaign)] = odds
         else:
-            raise NotRandomisedError(
-                f"Campaign {campaign}: expected a hold-out drawn with one probability, or arms with equal odds; the "
-                f"log has {len(held_out)} different probabilities of the hold-out and {draws['arm'].nunique()} arms. "
-                "Leave this campaign out, or log a hold-out probability that is the same for all."
-            )
-    return np.asarray(found, dtype=float)
+            found[draws.index] = odds
+    if found.isna().all():
+        campaign, reason = next(iter(left_out.items()))
+        raise NotRandomisedError(
+            f"Campaign {campaign}: expected a hold-out drawn with one probability, or arms with equal odds; {reason}. "
+            "Leave this campaign out, or log a hold-out probability that is the same for all."
+        )
+    return np.asarray(found, dtype=float), left_out
+
+
+def _odds_in(draws: pd.DataFrame, arms_anywhere: int) -> pd.Series | float | str:
+    """The hold-out's odds in one campaign: one per draw, one for all, or why they cannot be told."""
+    odds, is_held_out = draws["propensity"].astype(float), draws["arm"] == HOLD_OUT
+    arms_open, arms = 1 / odds, draws["arm"].nunique()
+    held_out = odds[is_held_out].round(6).unique()
+    are_whole = np.allclose(arms_open, arms_open.round(), atol=WHOLE)
+    if are_whole and arms_open.max() <= arms + WHOLE:
+        return odds
+    may_be_equal = are_whole and arms_open.max() <= arms_anywhere + WHOLE
+    if len(held_out) > 1 and may_be_equal:
+        return odds
+    if len(held_out) == 1:
+        # With equal odds for all arms, some draws with other odds would have been held out, too.
+        others = odds[odds.round(6) != held_out[0]]
+        if may_be_equal and np.prod(1 - others) > UNLIKELY:
+            return "the log is too short to tell one from the other"
+        return float(held_out[0])
+    return f"the log has {len(held_out)} different probabilities of the hold-out and {arms} arms"
 
 
 def check_odds(treatment: Floats, propensity: Floats) -> None:
