@@ -1,27 +1,31 @@
 """A simulated chain of clinics with the Spring Festival: our forecasts beside the true demand model and the peers.
 
-The simulator runs every clinic up to the end of November 2025, then on for a year many times from the very same
-state; who turns up for the first time in that year, and when, is the same in all of them. Some of
-these futures are what came; the others are the true demand model: their mean and standard deviation
-give its quantiles (normal). Nobody can know more than that state. The window lies in years whose official days off
-are known, so that the simulated clinics close for the Spring Festival as real ones do.
+The simulator runs every clinic up to the end of November 2024, then on for a year many times from the very same
+state; who turns up for the first time, and when, is drawn anew for each of these futures. Some of them are what
+came; the others are the true demand model: their mean and standard deviation give its quantiles (normal). It knows
+every patient's latent state, which no records tell. The window lies in years whose official days off are known, so
+that the simulated clinics close for the Spring Festival as real ones do.
 """
 
 from __future__ import annotations
 
+import heapq
 import time
 import warnings
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
 from benchmarks.harness import arguments, emit
+from features.simulator.demand import enter
 from features.simulator.one_clinic import Site
+from features.simulator.opening import DAY
 from features.simulator.plan import PracticePlan
 from features.simulator.running import run_site, sites_of
 from features.simulator.truth import run_on
+from features.simulator.world import World
 from training.demand.accuracy import QUANTILES, accuracy, seasonal_scale
 from training.demand.backtest import methods
 from training.demand.coherence import choose_rule, error_variance, to_bottom
@@ -33,8 +37,8 @@ from training.demand.rebuild import coherent_method
 
 END = datetime(2026, 11, 30, 16, tzinfo=UTC)  # the first minute of December in Shanghai
 HORIZON = 12
-AHEAD = 365 * 1440  # minutes
-CAME = 4  # futures that are taken for what came
+DAYS_OPEN = 730  # from the end of the history to the simulator's export: newcomers are spread over these days
+RUNS, CAME = 64, 24  # futures; those of them that are taken for what came
 MEMBERS = ("structural", "boosted", "theta")
 TARGETS: dict[str, tuple[str, float]] = {
     "wql_ratio_to_truth": ("<=", 1.10),
@@ -51,16 +55,16 @@ def main() -> None:
     warnings.simplefilter("ignore")
     plan = PracticePlan(
         now=END,
-        patients=120 if told.quick else 3000,
+        patients=140 if told.quick else 3500,
         clinics=2 if told.quick else 6,
-        years=4 if told.quick else 6,
+        years=5 if told.quick else 7,
         seed=told.seed,
         preset="chain",
     )
-    history, futures = world_of(plan, runs=6 if told.quick else 24)
+    history, futures = world_of(plan, runs=10 if told.quick else RUNS)
     panel, nodes = history.panel, history.hierarchy.nodes
     summing = history.hierarchy.summing
-    came, truth = np.split(np.einsum("nb,rbh->rnh", summing, futures), [CAME])
+    came, truth = np.split(np.einsum("nb,rbh->rnh", summing, futures), [4 if told.quick else CAME])
     span = pd.period_range(history.months[0], history.months[-1] + HORIZON, freq="M")
     calendar = calendar_months("CN", span)
     members = MEMBERS[:1] if told.quick else MEMBERS
@@ -90,16 +94,16 @@ def main() -> None:
 def world_of(plan: PracticePlan, runs: int) -> tuple[History, Floats]:
     """Completed visits by clinic and line: the months before, and `runs` futures of shape (runs, n_bottom, 12)."""
     first = pd.Period(plan.window_start, "M") + 1
-    months = pd.period_range(first, pd.Period(plan.local_now, "M") - HORIZON - 1, freq="M")
+    months = pd.period_range(first, pd.Period(plan.local_now - timedelta(days=DAYS_OPEN), "M") - 1, freq="M")
     ahead = pd.period_range(months[-1] + 1, periods=HORIZON, freq="M")
     tables = []
     for site in sites_of(plan):
-        moment = site.span.now - AHEAD
+        moment = site.span.now - DAYS_OPEN * DAY
         world, _ = run_site(site, until=moment)
         past = [(-1, b.start, b.request.line) for b in world.bookings if b.status == "completed"]
-        paths = run_on(world, moment, site.span.now, runs, (plan.seed, site.number, 9))
+        paths = _futures(world, moment, runs, (plan.seed, site.number))
         later = [(run, start, line) for run, visits in enumerate(paths) for _, start, line in visits]
-        tables.append(_counted(site, past + later))
+        tables.append(_counted(site, past + later, moment))
     table = pd.concat(tables, ignore_index=True)
     bottom = table[["clinic", "service_line"]].drop_duplicates().sort_values(["clinic", "service_line"])
     rows = pd.MultiIndex.from_frame(bottom)
@@ -112,9 +116,24 @@ def world_of(plan: PracticePlan, runs: int) -> tuple[History, Floats]:
     return history, np.stack([wide(run, ahead) for run in range(runs)])
 
 
-def _counted(site: Site, visits: list[tuple[int, int, str]]) -> pd.DataFrame:
+def _futures(world: World, moment: int, runs: int, seed: tuple[int, ...]) -> list[list[tuple[int, int, str]]]:
+    """Visits of each future, a little more than a year from `moment` on; newcomers come at other newcomers' times."""
+    agenda, rng = world.agenda.heap, np.random.default_rng([*seed, 3])
+    known = list(agenda)
+    is_entry = [action is enter for _, _, action, _ in known]
+    times = [entry[0] for entry, enters in zip(known, is_entry, strict=True) if enters]
+    found = []
+    for run in range(runs):
+        drawn = iter(rng.choice(times, size=len(times)).tolist()) if times else iter(())
+        agenda[:] = [(next(drawn), *e[1:]) if enters else e for e, enters in zip(known, is_entry, strict=True)]
+        heapq.heapify(agenda)
+        found += run_on(world, moment, moment + 370 * DAY, 1, (*seed, 9, run))
+    return found
+
+
+def _counted(site: Site, visits: list[tuple[int, int, str]], moment: int) -> pd.DataFrame:
     table = pd.DataFrame(visits, columns=["run", "minute", "service_line"])
-    table = table[(table["run"] < 0) == (table["minute"] < site.span.now - AHEAD)]
+    table = table[(table["run"] < 0) == (table["minute"] < moment)]
     table["month"] = pd.PeriodIndex([site.day(minute) for minute in table.pop("minute")], freq="M")
     counted = table.groupby(["run", "service_line", "month"]).size().rename("visits").reset_index()
     return counted.assign(clinic=site.tag)

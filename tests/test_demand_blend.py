@@ -10,8 +10,7 @@ from scipy.special import ndtri
 from training.demand.accuracy import QUANTILES, accuracy, seasonal_scale
 from training.demand.blend import Blend, choose_weights, rolling_origins
 from training.demand.boosted import BoostedDifferences
-from training.demand.forecasting import forecast
-from training.demand.intervals import Dependence, Window, fit_dependence, fit_factors, sample_paths, widen
+from training.demand.intervals import Window, fit_along, fit_factors, widen
 from training.demand.panel import Floats, Panel
 from training.demand.structural import PooledStructural
 
@@ -71,24 +70,15 @@ def test_intervals_too_narrow_by_half_are_doubled_for_their_level_alone() -> Non
     np.testing.assert_allclose(np.log(stretched[0, 0, 8] / 100), 2 * 0.1 * NORMAL[8], rtol=1e-6)
 
 
-def test_dependence_is_recovered_and_paths_carry_it() -> None:
+def test_how_errors_hang_together_along_months_is_recovered() -> None:
     rng = np.random.default_rng(6)
     along = 0.8 ** np.abs(np.subtract.outer(np.arange(12), np.arange(12)))
     root = np.linalg.cholesky(along)
-    seen, told = [], []
-    for _ in range(40):
-        score = np.sqrt(0.4) * rng.normal(size=(1, 12)) @ root.T + np.sqrt(0.6) * rng.normal(size=(50, 12)) @ root.T
-        seen.append(Window(100 * np.exp(0.1 * score), np.ones(50), np.full(50, 1e-9)))
-        told.append(around(np.full((50, 12), 100.0), 0.1))
-    found = fit_dependence(seen, told, 12)
-    assert found.between == pytest.approx(0.4, abs=0.12)
-    assert found.along[0, 1] == pytest.approx(0.8, abs=0.06)
-    quantiles = around(np.full((3, 12), 100.0), 0.1)
-    paths = sample_paths(quantiles, np.full(3, 1e-9), Dependence(0.4, along), 6000, seed=1)
-    assert paths.shape == (6000, 3, 12)
-    np.testing.assert_allclose(np.quantile(paths[:, 0, 5], QUANTILES), quantiles[0, 5], rtol=0.01)
-    assert np.corrcoef(np.log(paths[:, 0, 3]), np.log(paths[:, 1, 3]))[0, 1] == pytest.approx(0.4, abs=0.05)
-    assert np.corrcoef(np.log(paths[:, 2, 3]), np.log(paths[:, 2, 4]))[0, 1] == pytest.approx(0.8, abs=0.05)
+    scores = [rng.normal(size=(50, 12)) @ root.T for _ in range(40)]
+    seen = [Window(100 * np.exp(0.1 * score), np.ones(50), np.full(50, 1e-9)) for score in scores]
+    told = [around(np.full((50, 12), 100.0), 0.1) for _ in seen]
+    np.testing.assert_allclose(fit_along(seen, told, 12), along, atol=0.06)
+    assert fit_along([], [], 3)[0].tolist() == [1.0, 0.5, 0.25]
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +107,3 @@ def test_blend_is_no_worse_than_its_members_and_uses_its_cache(trending: Panel) 
     again = Blend(members, cache=cache).fit(past).predict(12)
     np.testing.assert_array_equal(again, told)
     assert cache.keys() == stored.keys()
-
-
-def test_forecast_of_a_level_sums_its_paths(trending: Panel) -> None:
-    told = forecast(trending.until(60), members=("structural",), horizon=6)
-    total = told.paths(300, seed=2).sum(axis=1)
-    assert total.shape == (300, 6)
-    np.testing.assert_array_equal(total, told.paths(300, seed=2).sum(axis=1))
-    middle = np.median(total, axis=0)
-    np.testing.assert_allclose(middle, told.quantiles[:, :, 4].sum(axis=0), rtol=0.1)
-    assert told.frame()["q50"].notna().all()

@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import ndtri
 
 from features.demand_series import DemandRecords
 from training.demand.accuracy import QUANTILES
 from training.demand.backtest import methods
 from training.demand.capacity import chair_load, stock_outlook, supplies_needed
-from training.demand.coherence import choose_rule, coherent_paths, to_bottom
+from training.demand.coherence import choose_rule, node_mean, node_variance, path_quantiles, to_bottom
+from training.demand.futures import bottom_futures, shared_errors
 from training.demand.hierarchy import Hierarchy
 from training.demand.practice import NEW_CLINIC, forecast_practice, history_of
 from training.demand.rebuild import backtest_practice
@@ -107,24 +109,54 @@ def test_who_has_left_has_no_share_afterwards(made: Any) -> None:
     assert concentration == 200.0
 
 
+def grid(clinics: int, lines: int) -> Hierarchy:
+    return Hierarchy.of(
+        pd.DataFrame(
+            [(f"c{i}", f"l{j}") for i in range(clinics) for j in range(lines)], columns=["clinic", "service_line"]
+        )
+    )
+
+
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 99))
-def test_coherent_futures_of_any_hierarchy(clinics: int, lines: int, seed: int) -> None:
-    bottom = pd.DataFrame([(f"c{i}", f"l{j}") for i in range(clinics) for j in range(lines)])
-    hierarchy = Hierarchy.of(bottom.set_axis(["clinic", "service_line"], axis=1).sample(frac=1, random_state=seed))
+def test_coherent_means_of_any_hierarchy(clinics: int, lines: int, seed: int) -> None:
+    shuffled = grid(clinics, lines).bottom.sample(frac=1, random_state=seed)
+    hierarchy = Hierarchy.of(shuffled)
     summing, parts = hierarchy.summing, clinics * lines
     np.testing.assert_array_equal(summing[-parts:], np.eye(parts))
     rng = np.random.default_rng(seed)
     truth = summing @ rng.uniform(1, 9, (parts, 3))
-    mapping = to_bottom("wls_var", summing, rng.uniform(0.1, 5, len(summing)))
-    # What is coherent stays as it is; what is not becomes it.
-    np.testing.assert_allclose(coherent_paths(truth[None], summing, mapping)[0], truth[-parts:], atol=1e-8)
-    noisy = np.abs(truth + rng.normal(0, 1, truth.shape))[None]
-    both = [
-        coherent_paths(noisy, summing, to_bottom(rule, summing, np.ones(len(summing))))
-        for rule in ("bottom_up", "wls_var")
-    ]
-    np.testing.assert_array_equal(both[0][0], noisy[0, -parts:])
-    assert (both[1] >= 0).all()
+    for rule in ("bottom_up", "wls_var"):
+        # What is coherent stays as it is.
+        mapping = to_bottom(rule, summing, rng.uniform(0.1, 5, len(summing)))
+        np.testing.assert_allclose(mapping @ truth, truth[-parts:], atol=1e-8)
+
+
+def test_sums_spread_as_their_own_forecasts_say() -> None:
+    hierarchy = grid(4, 3)
+    parts = np.array([0.3, 0.2, 0.1])[:, None]  # of the practice, of clinics, of lines
+    clinic, line = np.divmod(np.arange(12), 3)
+    same = [np.ones((12, 12)), clinic[:, None] == clinic, line[:, None] == line]
+    sd = np.linspace(4, 8, 12)
+    correlation = sum(p * s for p, s in zip(parts[:, 0], same, strict=True)) + (1 - parts.sum()) * np.eye(12)
+    variance = np.einsum("ni,ij,nj->n", hierarchy.summing, np.outer(sd, sd) * correlation, hierarchy.summing)[:, None]
+    np.testing.assert_allclose(shared_errors(hierarchy, variance), parts, atol=1e-6)
+    mean = hierarchy.summing @ np.full(12, 100.0)
+    quantiles = mean[:, None, None] + np.sqrt(variance)[..., None] * ndtri(np.asarray(QUANTILES))
+    mapping = to_bottom("bottom_up", hierarchy.summing, variance[:, 0])
+    paths = bottom_futures(hierarchy, quantiles, np.ones(len(mean)), mapping, np.eye(1), 20_000, seed=1)
+    sums = path_quantiles(np.einsum("nb,pbh->pnh", hierarchy.summing, paths))
+    np.testing.assert_allclose(sums, quantiles, rtol=0.01)
+
+
+def test_futures_move_to_the_coherent_mean() -> None:
+    hierarchy = grid(2, 1)
+    own = np.where(hierarchy.nodes["level"] == "clinic_line", 100.0, hierarchy.summing.sum(axis=1) * 130)
+    quantiles = own[:, None, None] * np.exp(0.1 * ndtri(np.asarray(QUANTILES)))
+    mapping = to_bottom("wls_var", hierarchy.summing, node_variance(quantiles)[:, 0])
+    paths = bottom_futures(hierarchy, quantiles, np.ones(len(own)), mapping, np.eye(1), 20_000, seed=2)
+    coherent = mapping @ node_mean(quantiles)
+    assert (coherent > 101).all()
+    np.testing.assert_allclose(paths.mean(axis=0), coherent, rtol=0.01)
 
 
 def test_weighing_helps_where_the_sum_is_surer_than_its_parts() -> None:

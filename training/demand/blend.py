@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from training.demand.accuracy import QUANTILES, pinball, seasonal_scale
 from training.demand.boosted import BoostedDifferences
 from training.demand.intervals import (
-    Dependence,
     Window,
     factor_of,
-    fit_dependence,
+    fit_along,
     fit_factors,
     log_unit,
     widen,
@@ -57,8 +56,8 @@ class Blend:
     weights_ : dict of str to float
     factors_ : dict of (level, block of months ahead) to float
         By how much quantiles are stretched.
-    dependence_ : Dependence
-        How errors hang together between series and months.
+    along_ : ndarray of shape (horizon, horizon)
+        Correlation of a series' errors between months ahead.
     origins_ : tuple of int
         Months in the training part of each rolling origin.
     loss_ : dict of str to float
@@ -99,7 +98,7 @@ class Blend:
             widen(b, factor_of(self.factors_, self.groups_[judged], horizon), w.unit)
             for b, w in zip(blended, windows, strict=True)
         ]
-        self.dependence_: Dependence = fit_dependence(windows, wide, horizon)
+        self.along_ = fit_along(windows, wide, horizon)
         return self
 
     def predict(self, horizon: int = 12, quantiles: tuple[float, ...] = QUANTILES) -> Floats:

@@ -17,6 +17,7 @@ Rule = Literal["bottom_up", "wls_var"]
 RULES: tuple[Rule, ...] = ("bottom_up", "wls_var")
 CV_ORIGINS = 3
 SMALLEST_VARIANCE = 1e-6
+NORMAL_BAND = 2.563  # standard deviations in a normal 80 % band
 
 
 def to_bottom(rule: Rule, summing: Floats, variance: Floats) -> Floats:
@@ -44,21 +45,20 @@ def to_bottom(rule: Rule, summing: Floats, variance: Floats) -> Floats:
     return np.asarray(np.linalg.solve(weighted @ summing, weighted))
 
 
-def error_variance(quantiles: Floats, levels: tuple[float, ...] = QUANTILES) -> Floats:
-    """Each node's error variance from the spread of its forecast, mean over the months; shape (n_nodes,)."""
+def node_mean(quantiles: Floats) -> Floats:
+    """Mean of nine evenly spaced quantiles: medians do not sum up, means do; shape (n_nodes, horizon)."""
+    return np.asarray(quantiles.mean(axis=-1))
+
+
+def node_variance(quantiles: Floats, levels: tuple[float, ...] = QUANTILES) -> Floats:
+    """Error variance of each node and month from the spread of its forecast; shape (n_nodes, horizon)."""
     width = quantiles[..., levels.index(0.9)] - quantiles[..., levels.index(0.1)]
-    return np.asarray(np.nan_to_num(((width / 2.563) ** 2).mean(axis=1)))  # 2.563: width of a normal 80 % band
+    return np.asarray(np.nan_to_num((width / NORMAL_BAND) ** 2))
 
 
-def coherent_paths(paths: Floats, summing: Floats, mapping: Floats) -> Floats:
-    """Map futures of all nodes, shape (n_paths, n_nodes, horizon), to the bottom's; negative parts are cut to zero.
-
-    Returns
-    -------
-    ndarray of shape (n_paths, n_bottom, horizon)
-        Sum them with `summing`: whatever is derived from these futures is coherent by construction.
-    """
-    return np.asarray(np.maximum(np.einsum("bn,pnh->pbh", mapping, paths), 0.0))
+def error_variance(quantiles: Floats, levels: tuple[float, ...] = QUANTILES) -> Floats:
+    """Each node's error variance, mean over the months; shape (n_nodes,)."""
+    return np.asarray(node_variance(quantiles, levels).mean(axis=1))
 
 
 def path_quantiles(paths: Floats, levels: Sequence[float] = QUANTILES) -> Floats:
@@ -84,7 +84,7 @@ def choose_rule(
     for origin in rolling_origins(len(panel.months), horizon)[-CV_ORIGINS:]:
         past, actual = panel.until(origin), panel.values[:, origin : origin + horizon]
         quantiles = np.nan_to_num(method(past, calendar, horizon))
-        mean = quantiles.mean(axis=-1)  # of nine evenly spaced quantiles: the mean is what sums up
+        mean = node_mean(quantiles)
         for rule in RULES:
             told = summing @ np.maximum(to_bottom(rule, summing, error_variance(quantiles)) @ mean, 0)
             error = np.abs(told - actual)

@@ -14,6 +14,9 @@ SEASON_SD = 0.5  # log scale; wide, so that a year of data speaks for itself and
 EFFECT_SD = 0.1  # log change for one standard deviation of a covariate
 TREND_SD = 1.0  # log change from the middle of the history to its end
 NOISE_UNKNOWN = 0.01  # log variance beyond counting noise, where no series has two months
+DRIFT_YEARS, FEWEST_DRIFT_YEARS = 5, 2  # whole years whose growth counts; from which there is one
+DRIFT_LOOK_BACK = 36  # months in which growth has to have helped
+DRIFT_SD, DRIFT_PRIOR = 0.05, 2.0  # yearly growth differs by about this from year to year; counts for two years
 START_NOISE = 0.05  # log scale, of the panel's mean; replaced by what is found
 
 
@@ -103,6 +106,45 @@ def panel_course(z: Floats, weight: Floats) -> tuple[Floats, Floats]:
         course = (mass * (filled - level[:, None])).sum(axis=0) / np.where(precision > 0, precision, 1)
         course -= course[precision > 0].mean()
     return np.where(precision > 0, course, 0.0), precision
+
+
+def shared_drift(residual: Floats, weight: Floats) -> float:
+    """Growth a month that the panel shares (log scale), pulled towards none where its years disagree.
+
+    None as well where growth found the same way at earlier moments would not have brought the forecast of the
+    panel's next year nearer.
+
+    Parameters
+    ----------
+    residual : ndarray of shape (n_series, n_months)
+        Log values without the common effects; NaN where not known.
+    weight : ndarray of shape (n_series,)
+        Precision of a month of each series.
+    """
+    course, precision = panel_course(residual, weight)
+    if not (precision > 0).all():
+        return 0.0
+    flat, growing = 0.0, 0.0
+    for back in range(MONTHS_A_YEAR, DRIFT_LOOK_BACK + 1, MONTHS_A_YEAR // 2):
+        known = len(course) - back
+        if known < FEWEST_DRIFT_YEARS * MONTHS_A_YEAR:
+            break
+        missed = course[known : known + MONTHS_A_YEAR].mean() - course[known - MONTHS_A_YEAR : known].mean()
+        flat += missed**2
+        growing += (missed - MONTHS_A_YEAR * _growth(course[:known])) ** 2
+    return _growth(course) if growing < flat else 0.0
+
+
+def _growth(course: Floats) -> float:
+    """Mean change between whole years, a month, shrunk by how much the changes differ (James and Stein 1961)."""
+    years = min(len(course) // MONTHS_A_YEAR, DRIFT_YEARS)
+    if years < FEWEST_DRIFT_YEARS:
+        return 0.0
+    change = np.diff(course[len(course) - years * MONTHS_A_YEAR :].reshape(years, MONTHS_A_YEAR).mean(axis=1))
+    growth = change.mean()
+    spread = (((change - growth) ** 2).sum() + DRIFT_PRIOR * DRIFT_SD**2) / (len(change) - 1 + DRIFT_PRIOR)
+    doubt = spread / (len(change) * growth**2) if growth else 1.0
+    return float(growth * max(0.0, 1 - doubt) / MONTHS_A_YEAR)
 
 
 def noise_law(variance: Floats, evidence: Floats, mean: Floats) -> tuple[float, float]:

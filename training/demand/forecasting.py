@@ -1,4 +1,4 @@
-"""A forecast of a panel of monthly series: quantiles, what they rest on, and futures that can be summed."""
+"""A forecast of a panel of monthly series: quantiles, and what they rest on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from features.errors import RevisitError
 from training.demand.accuracy import QUANTILES
 from training.demand.blend import MEMBERS, Blend, Cache
-from training.demand.intervals import Dependence, log_unit, sample_paths
+from training.demand.intervals import log_unit
 from training.demand.kinds import prepare
 from training.demand.panel import Floats, Panel
 
@@ -36,8 +36,8 @@ class Forecast:
         Of the members; see `Blend`.
     factors : dict of (level, block) to float
         How much the intervals were stretched.
-    dependence : Dependence
-        How errors hang together.
+    along : ndarray of shape (horizon, horizon)
+        Correlation of a series' errors between months ahead.
     unit : ndarray of shape (n_series,)
         Added before logarithms.
     notes : tuple of (series, str)
@@ -52,7 +52,7 @@ class Forecast:
     weights: dict[str, float]
     losses: dict[str, float]
     factors: dict[tuple[object, int], float]
-    dependence: Dependence
+    along: Floats
     unit: Floats
     notes: tuple[tuple[Hashable, str], ...]
 
@@ -69,13 +69,6 @@ class Forecast:
         )
         columns = self.quantiles.reshape(series * horizon, len(self.levels))
         return pd.concat([table, pd.DataFrame(columns, columns=quantile_names(self.levels))], axis=1)
-
-    def paths(self, n_paths: int = 500, seed: int = 7) -> Floats:
-        """Futures that all series share, shape (n_paths, n_series, horizon).
-
-        Sum them over series, then take quantiles: the sum of medians is not the median of the sum.
-        """
-        return sample_paths(self.quantiles, self.unit, self.dependence, n_paths, seed, self.levels)
 
 
 def forecast(
@@ -122,7 +115,7 @@ def forecast(
         weights=model.weights_,
         losses=model.loss_,
         factors=model.factors_,
-        dependence=model.dependence_,
+        along=model.along_,
         unit=log_unit(panel.values),
         notes=prepared.notes,
     )

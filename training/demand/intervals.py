@@ -1,4 +1,4 @@
-"""How wide: quantiles made wider or narrower until past forecasts would have held, and how errors hang together."""
+"""How wide: quantiles made wider or narrower until past forecasts would have held."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.demand.panel import Floats
 
 FACTORS = np.round(np.arange(0.6, 2.01, 0.05), 2)
 STEP_BLOCKS = (3, 6)  # months 1-3, 4-6, 7 and later share a factor
-FEWEST_CELLS = 100  # series-months at each origin from which a block has a factor of its own
+FACTOR_CELLS = 100.0  # series-months at each origin at which a block's own factor counts half
 UNIT_SHARE = 0.01  # of a series' mean, added before the logarithm so that a zero quantile stays finite
 
 
@@ -69,8 +69,8 @@ def fit_factors(
     """The factor of each level of the hierarchy and block of months ahead.
 
     At every origin the factor with the least pinball loss; of these the median, so that one broken year (a level
-    shift) does not make every interval wide. Blocks with few cells take the factor of all, which is 1 if that is
-    few as well.
+    shift) does not make every interval wide. The fewer cells, the nearer to its level's factor, that to the factor of
+    all, and that to 1.
 
     Parameters
     ----------
@@ -88,9 +88,10 @@ def fit_factors(
     overall = _best(losses, 1.0)
     found = {}
     for group in sorted(set(groups), key=str):
+        own = [loss[:, groups == group] for loss in losses]
+        of_group = _best(own, overall)
         for block in range(len(STEP_BLOCKS) + 1):
-            cells = np.ix_(np.arange(len(FACTORS)), np.flatnonzero(groups == group), np.flatnonzero(blocks == block))
-            found[group, block] = _best([loss[cells] for loss in losses], overall)
+            found[group, block] = _best([loss[:, :, blocks == block] for loss in own], of_group)
     return found
 
 
@@ -106,57 +107,39 @@ def _losses(window: Window, forecast: Floats) -> Floats:
 
 
 def _best(losses: Sequence[Floats], otherwise: float) -> float:
-    best = []
+    """The factor of some cells, shrunk on the log scale to `otherwise`."""
+    best, cells = [], []
     for loss in losses:
         known = np.isfinite(loss[0])
-        if known.sum() >= FEWEST_CELLS:
+        if known.any():
             best.append(FACTORS[loss[:, known].mean(axis=1).argmin()])
-    return float(np.median(best)) if best else otherwise
-
-
-@dataclass(frozen=True)
-class Dependence:
-    """How errors hang together, as a Gaussian copula.
-
-    Attributes
-    ----------
-    between : float
-        Correlation between two series in the same month.
-    along : ndarray of shape (horizon, horizon)
-        Correlation between months ahead of one series.
-    """
-
-    between: float
-    along: Floats
+            cells.append(known.sum())
+    if not best:
+        return otherwise
+    share = np.mean(cells) / (np.mean(cells) + FACTOR_CELLS)
+    return float(otherwise * (np.median(best) / otherwise) ** share)
 
 
 PRIOR_ALONG = 0.5  # correlation of neighbouring months where nothing is known: most error is in the level
-PRIOR_BETWEEN = 0.1
-PRIOR_CELLS = 50.0  # series-origins that the priors count for
+PRIOR_CELLS = 50.0  # series-origins that the prior counts for
 
 
-def fit_dependence(windows: Sequence[Window], forecasts: Sequence[Floats], horizon: int) -> Dependence:
-    """Estimate the dependence from the errors of rolling origins, shrunk to a prior where these are few."""
+def fit_along(windows: Sequence[Window], forecasts: Sequence[Floats], horizon: int) -> Floats:
+    """Correlation of a series' errors between months ahead, shape (horizon, horizon).
+
+    From the errors of rolling origins, shrunk to a prior where these are few.
+    """
     along = PRIOR_ALONG ** np.abs(np.subtract.outer(np.arange(horizon), np.arange(horizon)))
     errors = [normal_scores(window, forecast) for window, forecast in zip(windows, forecasts, strict=True)]
     complete = [error[np.isfinite(error).all(axis=1)] for error in errors]
     cells = sum(len(error) for error in complete)
     if cells < 2 or horizon == 1:
-        return Dependence(PRIOR_BETWEEN, along)
+        return along
     stacked = np.vstack(complete)
     covariance = stacked.T @ stacked / cells + 1e-9 * np.eye(horizon)
     sd = np.sqrt(np.diag(covariance))
     share = cells / (cells + PRIOR_CELLS)
-    pairs = [
-        ((e.sum(axis=0) ** 2 - (e**2).sum(axis=0)) / max(1, len(e) * (len(e) - 1))).mean()
-        for e in complete
-        if len(e) > 1
-    ]
-    between = float(np.mean(pairs) / (stacked**2).mean()) if pairs else PRIOR_BETWEEN
-    return Dependence(
-        float(np.clip(share * between + (1 - share) * PRIOR_BETWEEN, 0.0, 0.95)),
-        share * covariance / np.outer(sd, sd) + (1 - share) * along,
-    )
+    return np.asarray(share * covariance / np.outer(sd, sd) + (1 - share) * along)
 
 
 def normal_scores(window: Window, forecast: Floats) -> Floats:
@@ -167,34 +150,3 @@ def normal_scores(window: Window, forecast: Floats) -> Floats:
     error = np.log(np.maximum(window.actual, 0) + unit) - logs[..., 1]
     scores = np.divide(error, sd, out=np.full_like(error, np.nan), where=sd > 1e-9)
     return np.asarray(np.clip(scores, -4, 4))
-
-
-def sample_paths(
-    quantiles: Floats, unit: Floats, dependence: Dependence, n_paths: int, seed: int,
-    levels: tuple[float, ...] = QUANTILES,
-) -> Floats:  # fmt: skip
-    """Draw futures that every series shares, so that sums over series keep their spread.
-
-    Parameters
-    ----------
-    quantiles : ndarray of shape (n_series, horizon, n_levels)
-    unit : ndarray of shape (n_series,)
-
-    Returns
-    -------
-    ndarray of shape (n_paths, n_series, horizon)
-        Beyond the outermost levels the log quantiles go on as a normal distribution's.
-    """
-    rng = np.random.default_rng(seed)
-    series, horizon, _ = quantiles.shape
-    root = np.linalg.cholesky(dependence.along + 1e-9 * np.eye(horizon))
-    shared = rng.standard_normal((n_paths, 1, horizon)) @ root.T
-    score = rng.standard_normal((n_paths, series, horizon)) @ root.T
-    score = np.sqrt(dependence.between) * shared + np.sqrt(1 - dependence.between) * score
-    knots = ndtri(np.asarray(levels))
-    logs = np.log(np.maximum(quantiles, 0) + unit[:, None, None])
-    left = np.clip(np.searchsorted(knots, score) - 1, 0, len(knots) - 2)
-    i, h = np.arange(series)[:, None], np.arange(horizon)
-    low, high = logs[i, h, left], logs[i, h, left + 1]
-    drawn = low + (high - low) * (score - knots[left]) / (knots[left + 1] - knots[left])
-    return np.asarray(np.maximum(np.exp(drawn) - unit[:, None], 0.0))

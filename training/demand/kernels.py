@@ -12,7 +12,7 @@ from training.demand.panel import MONTHS_A_YEAR, Floats
 DIFFUSE = 1e4  # a level of which nothing is known beforehand
 RANDOM_WALK = (0.0005, 0.004, 0.02, 0.08, 0.3)  # variance added a month
 REVERTING = (0.05, 0.2, 0.8, 3.0)  # variance of a level that returns
-MEMORY = 24  # months in which a reverting level returns by about two thirds
+MEMORY = 48  # months in which a reverting level returns by about two thirds
 SMOOTH_SEASON = (0.0, 0.2, 1.0)
 FREE_SEASON = (0.0, 0.2, 1.0)
 COVARIATE_EFFECT = (0.0, 0.1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,12 @@ from training.demand.blend import MEMBERS, Cache
 from training.demand.book import learn_signal, surprises
 from training.demand.coherence import (
     choose_rule,
-    coherent_paths,
     error_variance,
     path_quantiles,
     to_bottom,
 )
 from training.demand.forecasting import Forecast, forecast, quantile_names
+from training.demand.futures import bottom_futures
 from training.demand.hierarchy import Hierarchy
 from training.demand.panel import Floats, Panel
 from training.demand.shares import after_peers, clinician_shares, split
@@ -153,15 +153,9 @@ def base_and_bottom(
     base = forecast(panel, calendar, horizon, members=members, groups=levels, cache=cache)
     quantiles = np.nan_to_num(_with_book(history, base, calendar, cache))
     rule, errors = choose_rule(panel, summing, methods(["structural"], cache=cache)["structural"], calendar, horizon)
-    if rule == "bottom_up":
-        # Drawn from the bottom alone: how its errors hang together is then what sums need.
-        own = history.hierarchy.bottom.index.to_numpy()
-        alone = forecast(panel.take(own), calendar, horizon, members=members, cache=cache)
-        drawn = replace(alone, quantiles=quantiles[own]).paths(PATHS, seed)
-        return base, _without_dust(drawn), rule, errors
-    drawn = replace(base, quantiles=quantiles).paths(PATHS, seed)
     mapping = to_bottom(rule, summing, error_variance(quantiles))
-    return base, _without_dust(coherent_paths(drawn, summing, mapping)), rule, errors
+    drawn = bottom_futures(history.hierarchy, quantiles, base.unit, mapping, base.along, PATHS, seed)
+    return base, _without_dust(drawn), rule, errors
 
 
 def _with_book(history: History, base: Forecast, calendar: pd.DataFrame | None, cache: Cache | None) -> Floats:

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from training.demand.accuracy import QUANTILES
-from training.demand.common import common_effects, noise_law
+from training.demand.common import common_effects, noise_law, shared_drift
 from training.demand.intermittent import LARGEST_LOG, hurdle_quantiles
 from training.demand.kernels import Kernels, candidates
 from training.demand.kinds import Kind, prepare
@@ -23,6 +23,7 @@ HISTORY = 120  # months; what is older says little about next year
 EM_ROUNDS = 15
 NEGLIGIBLE = 1e-4  # share of the panel's weight below which a composition is dropped
 LEARNING_PATTERNS = 12  # patterns of known months, the most frequent ones, on which all compositions are weighed
+DAMPING = 0.95  # of the growth that the panel shares, a month
 STRATA, FEWEST_IN_STRATUM = 3, 20  # small, middling and large series have a prior of their own
 OUT_OF_REACH = 6.0  # robust standard deviations
 CHI_SQUARE_MEDIAN, NORMAL_MAD = 0.4549, 0.6745  # of a standard normal variable, squared; absolute
@@ -69,7 +70,7 @@ class PooledStructural:
     An empirical Bayes approach to statistics.
     """
 
-    def __init__(self, prior_degrees: float = 8.0, outlier: float = 2.0) -> None:
+    def __init__(self, prior_degrees: float = 12.0, outlier: float = 1.5) -> None:
         self.prior_degrees = prior_degrees
         self.outlier = outlier
 
@@ -103,7 +104,8 @@ class PooledStructural:
         z = _within_reach(z, np.sqrt(self._prior_variance()))
         self.common_ = common_effects(z, 1 / self._prior_variance(), self._month, past)
         self._past = self.common_.standardised(past)
-        residual = z - self.common_.at(self._month, past)
+        self._drift = shared_drift(z - self.common_.at(self._month, past), 1 / self._prior_variance())
+        residual = z - self._effects(0)
         self._level = np.nanmedian(residual, axis=1)
         self._residual = residual - self._level[:, None]
         self._count = np.isfinite(z).sum(axis=1)
@@ -178,11 +180,13 @@ class PooledStructural:
         return np.asarray(np.maximum(value, 0.0))
 
     def _effects(self, horizon: int) -> Floats:
-        """The panel's effects over the history, or over `horizon` months after it."""
+        """The panel's effects and drift over the history, or over `horizon` months after it; drift is 0 at its end."""
         months = self.panel_.future(horizon) if horizon else self.panel_.months[-HISTORY:]
         if self.common_ is None:
             return np.zeros(len(months))
-        return self.common_.at(np.asarray(months.month, dtype=float) - 1, covariates_of(self.calendar_, months))
+        effects = self.common_.at(np.asarray(months.month, dtype=float) - 1, covariates_of(self.calendar_, months))
+        steps = np.cumsum(DAMPING ** np.arange(1, horizon + 1)) if horizon else np.arange(1 - len(months), 1)
+        return np.asarray(effects + self._drift * steps)
 
     def _prior_variance(self) -> Floats:
         phi, psi = self.noise_law_
@@ -217,7 +221,7 @@ class PooledStructural:
         self._prior = np.ones((strata, len(self._candidates)))
         self._weights = np.zeros((len(self._residual), len(self._candidates)))
         self._reverts = np.array([c.reverting > 0 for c in self._candidates])
-        self._cleaned = self._residual
+        self._cleaned, self._kept = self._residual, 1.0
         patterns = self._patterns()
         kernels = self._kernels()
         self._weigh(kernels, patterns[:LEARNING_PATTERNS])
@@ -263,7 +267,7 @@ class PooledStructural:
                 inner = solve_triangular(root, values, lower=True, check_finite=False)
                 quadratic[series, position] = (inner**2).sum(axis=0)
                 determinant[series, position] = 2 * np.log(np.diag(root)).sum()
-        return quadratic, determinant
+        return quadratic / self._kept, determinant
 
     def _clean(self, kernels: Kernels, patterns: list[tuple[Rows, Rows]]) -> None:
         """Pull in months that lie far from what all other months of the series say (leave one out)."""
@@ -283,6 +287,7 @@ class PooledStructural:
         error /= total
         far = self.outlier * np.sqrt(np.maximum(square / total - error**2, 0.0))
         self._cleaned = self._residual - error + np.clip(error, -far, far)
+        self._kept = _kept_variance(self.outlier)
 
 
 def _posterior(evidence: Floats, prior: Floats, reverts: NDArray[np.bool_]) -> Floats:
@@ -293,6 +298,12 @@ def _posterior(evidence: Floats, prior: Floats, reverts: NDArray[np.bool_]) -> F
         share = np.exp(score[:, half] - score[:, half].max(axis=1, keepdims=True))
         weight[:, half] = share / share.sum(axis=1, keepdims=True) / 2
     return weight
+
+
+def _kept_variance(reach: float) -> float:
+    """Variance of a standard normal variable pulled in to `reach`: by this the noise would be taken for too small."""
+    density = np.exp(-(reach**2) / 2) / np.sqrt(2 * np.pi)
+    return float(1 - 2 * reach * density - 2 * (1 - reach**2) * ndtr(-reach))
 
 
 def _first_variances(z: Floats) -> tuple[Floats, Floats]:
