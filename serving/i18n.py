@@ -25,7 +25,6 @@ _FULL_DAY = {"en": "d MMM y", "zh": "y年M月d日"}
 _FULL_MOMENT = {"en": "d MMM y, HH:mm", "zh": "y年M月d日 HH:mm"}
 _SHORT_DAY = {"en": "d MMM", "zh": "M月d日"}
 _MOMENT = {"en": "d MMM, HH:mm", "zh": "M月d日 HH:mm"}
-_SHORT_DAY = {"en": "d MMM", "zh": "M月d日"}
 _SHORT_MONTH = {"en": "MMM", "zh": "M月"}
 _MONTH = {"en": "MMM y", "zh": "y年M月"}
 
@@ -59,10 +58,6 @@ class Language:
     def day(self, value: date) -> str:
         """Write a day with its weekday."""
         return str(format_date(value, _DAY[self.code], locale=self.locale))
-
-    def short_day(self, value: date) -> str:
-        """Write a day of this year."""
-        return str(format_date(value, _SHORT_DAY[self.code], locale=self.locale))
 
     def short_month(self, value: date) -> str:
         """Write a month without its year."""
