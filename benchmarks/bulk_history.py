@@ -13,6 +13,7 @@ Run as a command it writes such a history and prints what that took.
 
 from __future__ import annotations
 
+import os
 import resource
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -213,6 +214,20 @@ def write_history(folder: Path, patients: int, seed: int) -> Settings:
             changes: dict[str, Rows] = {name: _states(con, name, patients) for name in THINGS}
             store.commit(changes, Made("import", NOW, ("bulk history",)))
     return settings
+
+
+def history_at(folder: Path, patients: int, seed: int) -> Settings:
+    """Settings of a history under `folder`: a new one, or links to that of ``REVISIT_BULK``, which stays as it is."""
+    there = os.environ.get("REVISIT_BULK")
+    if not there:
+        return write_history(folder, patients, seed)
+    source, target = Path(there) / "data" / "records", folder / "data" / "records"
+    for path in source.rglob("*"):
+        place = target / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            os.link(path, place)
+    return Settings(paths=Paths(data=folder / "data", mlruns=folder / "mlruns"))
 
 
 def _states(con: duckdb.DuckDBPyConnection, name: str, patients: int) -> pa.RecordBatchReader:

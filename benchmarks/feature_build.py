@@ -4,7 +4,10 @@ A bulk history (`benchmarks.bulk_history`) of 20,000 and of 200,000 patients is 
 `features.snapshots`, every step in a process of its own. The limit is DuckDB scanning the same
 records once, sorting them by patient and time, and writing a table of the result's size. Peers:
 pandas, one group-by per feature and snapshot, on a hundredth of the patients; Featuretools, if a
-Python that has it is named in REVISIT_FEATURETOOLS (it needs another pandas than ours).
+Python that has it is named in REVISIT_FEATURETOOLS (it needs setuptools below 80, so it has a
+Python of its own: `pip install featuretools 'setuptools<80' 'pandas<3' pyarrow`).
+
+`REVISIT_BULK` names the folder of a bulk history of the large size that is there already.
 
 Before the JSON line comes the sizing table of `docs/how-to/spark.md`, in Markdown.
 """
@@ -20,7 +23,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bulk_history import NOW, write_history
+from benchmarks.bulk_history import NOW, history_at, write_history
 from benchmarks.harness import arguments, emit
 from benchmarks.import_speed import Used, measured
 
@@ -58,7 +61,7 @@ def main() -> None:
     patients, months = (QUICK_PATIENTS, QUICK_MONTHS) if told.quick else (PATIENTS, MONTHS)
     with tempfile.TemporaryDirectory(prefix="feature-build-") as name:
         large, small = Path(name) / "large", Path(name) / "small"
-        measured(generate, large, patients, told.seed)
+        measured(history_at, large, patients, told.seed)
         measured(generate, small, patients // 10, told.seed)
         capped = measured(build, small, months, CAPPED)
         tenth = measured(build, small, months, {})

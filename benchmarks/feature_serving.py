@@ -27,7 +27,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from benchmarks.bulk_history import NOW, write_history
+from benchmarks.bulk_history import NOW, history_at
 from benchmarks.harness import arguments, emit
 from features.contracts import PATIENT_CONTRACTS
 from features.duck import connect
@@ -35,7 +35,7 @@ from features.families import FAMILIES
 from features.online_events import record_event
 from features.online_rows import OnlineRows, open_rows
 from features.records.store import RecordStore
-from features.settings import Online, Paths, Settings
+from features.settings import Online, Settings
 from features.snapshots import build_snapshots, folder_of, midnight
 
 PATIENTS, QUICK_PATIENTS = 200_000, 500
@@ -74,17 +74,7 @@ def main() -> None:
 
 def prepare(folder: Path, patients: int, seed: int) -> Settings:
     """Records and last midnight's snapshot."""
-    there = os.environ.get("REVISIT_BULK")
-    if there:  # events are recorded: in links, so that the records there stay as they are
-        source, target = Path(there) / "data" / "records", folder / "data" / "records"
-        for path in source.rglob("*"):
-            place = target / path.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_file():
-                os.link(path, place)
-        settings = Settings(paths=Paths(data=folder / "data", mlruns=folder / "mlruns"))
-    else:
-        settings = write_history(folder, patients, seed)
+    settings = history_at(folder, patients, seed)
     build_snapshots(settings, [midnight(NOW.astimezone(settings.zone).date(), settings)])
     (settings.paths.features / "schedule.parquet").unlink(missing_ok=True)
     return settings

@@ -12,8 +12,9 @@ import click
 from pydantic import BaseModel
 
 from features import labels, schedule
-from features.contracts import CONTRACTS, PATIENT_CONTRACTS, ModelContract
+from features.contracts import CONTRACTS, PATIENT_CONTRACTS, PLAN_CONTRACTS, REGRESSION, VALUE_365D, ModelContract
 from features.families import FAMILIES
+from features.plan_grain import PLAN_GRAIN
 from features.records.schema import Column, Table
 from features.records.store import KEPT_COLUMNS, QUARANTINE, QUARANTINE_COLUMNS
 from features.records.tables import PERSONAL_TABLES, TABLES
@@ -36,7 +37,7 @@ VARIABLES: Mapping[str, str] = {
     "should.",
     "REVISIT_REQUESTS_PER_MINUTE": "How often one person or program may ask; 1200 by default.",
     "REVISIT_BULK": "Benchmarks alone: a folder in which a bulk history is kept from one run to the next.",
-    "REVISIT_FEATURETOOLS": "Benchmarks alone: a Python with Featuretools, which does not fit beside our libraries.",
+    "REVISIT_FEATURETOOLS": "Benchmarks alone: a Python with Featuretools and the older setuptools that it needs.",
     "REVISIT_SHARED": "Tests and benchmarks alone: the folder whose `data/` holds the public data sets.",
 }
 
@@ -48,6 +49,7 @@ def pages() -> dict[str, str]:
         "tables.md": _tables(),
         "features.md": _features(),
         "patient-features.md": _patient_features(),
+        "plan-features.md": _plan_features(),
         "contracts.md": _contracts(),
         "commands.md": _commands(),
     }
@@ -277,6 +279,26 @@ def _patient_family(family: Family) -> Iterator[str]:
     yield ""
 
 
+def _plan_features() -> list[str]:
+    readers = ", ".join(f"`{name}`" for name in PLAN_CONTRACTS)
+    return [
+        "# Features of treatment plans",
+        "",
+        f"Feast view `{PLAN_GRAIN.name}`: one row per plan with something agreed to and not done, and snapshot;",
+        "timestamp `as_of`, entities `plan` and `patient` (an item of no plan is a plan of its own). Every value is",
+        "what was known before that moment; see [Point in time](../explanation/point-in-time.md). All are stored as",
+        "doubles, flags as 0 or 1. They are not put online: plans are scored by night, from the snapshot.",
+        "",
+        f"{len(PLAN_GRAIN.features)} features, read by {readers} together with all",
+        "[features of the plan's patient](patient-features.md).",
+        "",
+        *_grid(
+            ("feature", "meaning", "unit", "reason"),
+            [(f"`{f.name}`", _cut(f), f.unit, _reason(f)) for f in PLAN_GRAIN.features],
+        ),
+    ]
+
+
 def _reason(feature: Feature) -> str:
     return f"`{feature.reason}`" if feature.reason else "never shown"
 
@@ -293,7 +315,7 @@ def _contracts() -> list[str]:
         "from it. A model carries its contract's fingerprint as a tag and is refused once the contract has changed.",
         "",
     ]
-    for contract in CONTRACTS.values():
+    for contract in (*CONTRACTS.values(), *PATIENT_CONTRACTS.values(), VALUE_365D, *PLAN_CONTRACTS.values()):
         lines += _contract(contract)
     return lines
 
@@ -306,14 +328,31 @@ def _contract(contract: ModelContract) -> Iterator[str]:
             ("version", str(contract.version)),
             ("one score per", contract.grain),
             ("decided", f"moment `{contract.moment}`"),
-            ("label 1", contract.label),
+            ("looks ahead", f"{contract.horizon_days} days" if contract.horizon_days else "until it is over"),
+            ("amount" if contract.task == REGRESSION else "label 1", contract.label),
             ("baseline", contract.baseline),
             ("used for", contract.decision),
-            ("features", ", ".join(f"`{name}`" for name in contract.feature_names)),
+            ("features", _features_of(contract)),
             ("conditions", ", ".join(f"`{feature.name}`" for feature in contract.conditions) or "none"),
         ],
     )
     yield ""
+
+
+def _features_of(contract: ModelContract) -> str:
+    """Views that are read whole, by name; else the features themselves."""
+    if contract.entity == "appointment":
+        return ", ".join(f"`{name}`" for name in contract.feature_names)
+    of_patients = [(family, "patient-features.md") for family in FAMILIES.values()]
+    pages = ([(PLAN_GRAIN, "plan-features.md")] if contract.entity == "plan" else []) + of_patients
+    read = []
+    for family, page in pages:
+        chosen = [f for f in family.features if f in contract.features]
+        names = ", ".join(f"`{f.name}`" for f in chosen)
+        if chosen:
+            all_of = f"all {len(chosen)} of [`{family.name}`]({page})"
+            read.append(all_of if len(chosen) == len(family.features) else f"of [`{family.name}`]({page}): {names}")
+    return "; ".join(read)
 
 
 def _commands() -> list[str]:

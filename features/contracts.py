@@ -84,7 +84,7 @@ class ModelContract:
     def _definitions(self) -> list[str]:
         if self.entity == "appointment":
             return [schedule.DEFINITION]
-        of_plans = [plan_grain.DEFINITION] if self.entity == "plan" else []
+        of_plans = [plan_grain.PLAN_GRAIN.sql] if self.entity == "plan" else []
         return [*of_plans, *(family.sql for family in families_of(self.feature_names))]
 
 

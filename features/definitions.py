@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
 from feast.data_format import ParquetFormat
+from feast.data_source import DataSource
 from feast.types import Float64
 
 from features import schedule
 from features.contracts import CONTRACTS, PATIENT_CONTRACTS, PLAN_CONTRACTS, VALUE_365D, ModelContract
 from features.families import FAMILIES
+from features.plan_grain import PLAN_GRAIN
+from features.snapshots import Engine
 from features.spec import Family, Feature
 
 OWNER = "revisit"
@@ -23,13 +27,15 @@ SCHEDULE_TTL = timedelta(days=730)
 SNAPSHOT_TTL = timedelta(days=45)
 
 
-def definitions(features: Path) -> list[Entity | FeatureView | FeatureService]:
+def definitions(features: Path, engine: Engine = "duckdb") -> list[Entity | FeatureView | FeatureService]:
     """Entities, views and services over the Parquet datasets in `features`.
 
     Parameters
     ----------
     features : Path
         Folder of the feature datasets (`Settings.paths.features`).
+    engine : {"duckdb", "spark"}
+        What is to join training sets: the two read other kinds of sources.
 
     Returns
     -------
@@ -48,13 +54,7 @@ def definitions(features: Path) -> list[Entity | FeatureView | FeatureService]:
         entities=[appointment],
         ttl=SCHEDULE_TTL,
         schema=_schema(schedule.FEATURES),
-        source=FileSource(
-            name="schedule_source",
-            path=str(features / "schedule.parquet"),
-            timestamp_field="as_of",
-            description="One row per booking and decision moment",
-            owner=OWNER,
-        ),
+        source=_source(features / "schedule.parquet", "booking and decision moment", engine),
         online=True,
         description="What was known about a booking when it was decided upon",
         owner=OWNER,
@@ -67,16 +67,25 @@ def definitions(features: Path) -> list[Entity | FeatureView | FeatureService]:
         description="A patient",
         owner=OWNER,
     )
-    views = {family.name: _patient_view(family, patient, features) for family in FAMILIES.values()}
+    plan = Entity(
+        name="plan",
+        join_keys=["plan_id"],
+        value_type=ValueType.STRING,
+        description="A treatment plan; its number may be the patient's own, so it goes with the patient's",
+        owner=OWNER,
+    )
+    views = [_snapshot_view(family, [patient], features, engine) for family in FAMILIES.values()]
+    plans = _snapshot_view(PLAN_GRAIN, [plan, patient], features, engine)
     return [
         appointment,
         patient,
+        plan,
         view,
-        *views.values(),
+        *views,
+        plans,
         *(_service(contract, [view]) for contract in CONTRACTS.values()),
-        *(_service(contract, list(views.values())) for contract in (*PATIENT_CONTRACTS.values(), VALUE_365D)),
-        # A plan's own features are computed when they are asked for; its patient's come from here.
-        *(_service(contract, list(views.values())) for contract in PLAN_CONTRACTS.values()),
+        *(_service(contract, views) for contract in (*PATIENT_CONTRACTS.values(), VALUE_365D)),
+        *(_service(contract, [plans, *views]) for contract in PLAN_CONTRACTS.values()),
     ]
 
 
@@ -92,25 +101,34 @@ def _schema(features: Iterable[Feature]) -> list[Field]:
     ]
 
 
-def _patient_view(family: Family, patient: Entity, features: Path) -> FeatureView:
+def _snapshot_view(family: Family, entities: list[Entity], features: Path, engine: Engine) -> FeatureView:
+    grain = f"{entities[0].name} and snapshot"
     return FeatureView(
         name=family.name,
-        entities=[patient],
+        entities=entities,
         ttl=SNAPSHOT_TTL,
         schema=_schema(family.features),
-        source=FileSource(
-            name=f"{family.name}_source",
-            path=str(features / family.name),
-            file_format=ParquetFormat(),
-            timestamp_field="as_of",
-            description="One row per patient and snapshot",
-            owner=OWNER,
-        ),
-        online=True,
+        source=_source(features / family.name, grain, engine),
+        online=family.ids == ("patient_id",),  # no desk asks for plans: they are scored by night, from the snapshot
         description=family.description,
         owner=OWNER,
-        tags={"family": family.name, "grain": "patient and snapshot"},
+        tags={"family": family.name, "grain": grain},
     )
+
+
+def _source(path: Path, grain: str, engine: Engine) -> DataSource:
+    told: Mapping[str, Any] = {
+        "name": f"{path.stem}_source",
+        "path": str(path),
+        "timestamp_field": "as_of",
+        "description": f"One row per {grain}",
+        "owner": OWNER,
+    }
+    if engine == "duckdb":
+        return FileSource(file_format=ParquetFormat(), **told)
+    from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
+
+    return SparkSource(file_format="parquet", **told)
 
 
 def _service(contract: ModelContract, views: list[FeatureView]) -> FeatureService:

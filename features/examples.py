@@ -111,20 +111,19 @@ def patients_to_score(settings: Settings, as_of: datetime) -> pd.DataFrame:
 
 
 def with_features(store: FeatureStore, contract: ModelContract, rows: pd.DataFrame) -> pd.DataFrame:
-    """Join the contract's features to rows of (patient_id, as_of), which may hold some; rows keep their order.
+    """Join the contract's features to rows of (patient_id, as_of), and plan_id if it is about plans.
 
-    The features come last, in the contract's order.
+    Rows keep their order; the features come last, in the contract's order.
     """
-    told = [name for name in rows.columns if name not in contract.feature_names]
-    wanted = [name for name in contract.feature_names if name not in rows.columns]
-    if rows.empty or not wanted:
-        return rows.reindex(columns=[*told, *contract.feature_names])
-    asked = rows[["patient_id", "as_of"]].rename(columns={"as_of": "event_timestamp"})
+    if rows.empty:
+        return rows.reindex(columns=[*rows.columns, *contract.feature_names])
+    keys = ["plan_id", "patient_id"] if contract.entity == "plan" else ["patient_id"]
+    asked = rows[[*keys, "as_of"]].rename(columns={"as_of": "event_timestamp"})
     asked["row_number"] = range(len(asked))  # Feast does not keep the order
     found = store.get_historical_features(entity_df=asked, features=store.get_feature_service(contract.name)).to_df()
-    found = found.set_index("row_number").sort_index()
-    joined: pd.DataFrame = pd.concat([rows, found[wanted].reset_index(drop=True)], axis=1)
-    return joined[[*told, *contract.feature_names]]
+    found = found.set_index("row_number").sort_index()[list(contract.feature_names)]
+    joined: pd.DataFrame = pd.concat([rows, found.reset_index(drop=True)], axis=1)
+    return joined
 
 
 def _attach_population(con: duckdb.DuckDBPyConnection, settings: Settings, versions: dict[str, int]) -> None:

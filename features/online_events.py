@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -106,9 +107,17 @@ def record_event(settings: Settings, table: str, row: Mapping[str, Any], now: da
 
 
 def _desk() -> duckdb.DuckDBPyConnection:
-    """A connection for little: threads would take longer to agree than to work."""
+    """A connection of its own for little; what was read of the copied records' layout serves the next event too."""
+    con = _database().cursor()
+    con.execute("SET TimeZone = 'UTC'")
+    return con
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
     con = connect()
-    con.execute("SET threads = 1")
+    con.execute("SET threads = 1")  # threads would take longer to agree than to work
+    con.execute("SET parquet_metadata_cache = true")
     return con
 
 

@@ -7,13 +7,14 @@ from contextlib import closing
 from datetime import datetime, timedelta
 
 import duckdb
+import numpy as np
 
 from features import schedule
 from features.families import FAMILIES
 from features.online_mirror import MIRRORED, Mirror
-from features.online_packing import matrix, pack, slot_of
+from features.online_packing import pack, slot_of
 from features.online_rows import OnlineRows, open_rows
-from features.patients import attach_patients, family_rows, tables_read
+from features.patients import attach_patients, tables_read
 from features.records.merging import spans, stored_merges
 from features.records.store import RecordStore
 from features.settings import Settings
@@ -67,7 +68,7 @@ def refresh_online(
         condition = "patient_id IN (SELECT id FROM affected)"
         attach_patients(con, settings, AT_THE_DESK.values(), [now + MOMENT], condition)
         for name, family in AT_THE_DESK.items():
-            _push(rows, name, [f.name for f in family.features], family_rows(con, family), "patient_id")
+            _push(con, rows, name, [f.name for f in family.features], family.sql, "patient_id")
         (count,) = con.execute("SELECT count(*) FROM spine").fetchall()[0]
         return count, _refresh_bookings(con, settings, mirror, people, loaded, rows, since, now)
 
@@ -102,10 +103,8 @@ def _refresh_bookings(
         mirror.load("communications", {*loaded, *others})
         people.keep(everyone)
     schedule.build_schedule(con, settings, _summed_outcomes(mirror, [as_of for _, as_of in decided]))
-    newest = con.sql(
-        "SELECT * FROM schedule QUALIFY row_number() OVER (PARTITION BY appointment_id ORDER BY as_of DESC) = 1"
-    )
-    return _push(rows, "schedule", [f.name for f in schedule.FEATURES], newest, "appointment_id")
+    newest = "SELECT * FROM schedule QUALIFY row_number() OVER (PARTITION BY appointment_id ORDER BY as_of DESC) = 1"
+    return _push(con, rows, "schedule", [f.name for f in schedule.FEATURES], newest, "appointment_id")
 
 
 def _summed_outcomes(mirror: Mirror, moments: Iterable[datetime]) -> str:
@@ -160,10 +159,14 @@ class _People:
         )
 
 
-def _push(rows: OnlineRows, view: str, names: Iterable[str], found: duckdb.DuckDBPyRelation, key: str) -> int:
+def _push(
+    con: duckdb.DuckDBPyConnection, rows: OnlineRows, view: str, names: Iterable[str], found: str, key: str
+) -> int:
+    """Put online what the SQL `found` gives; planned once, since for few rows planning is most of the work."""
     ordered = sorted(names)
-    table = found.select(f"{key} AS id, epoch_us(as_of) AS as_of_us, {', '.join(ordered)}").to_arrow_table()
-    for batch in table.to_batches():
-        moments = batch["as_of_us"].to_numpy()
-        rows.write(slot_of(view, ordered), pack(batch["id"].to_pylist(), moments, matrix(batch, ordered)))
-    return int(table.num_rows)
+    sql = f"SELECT {key}, epoch_us(as_of), {', '.join(ordered)} FROM ({found})"
+    made = con.execute(sql).fetchall()
+    values = np.array([row[2:] for row in made], dtype=np.float64).reshape(len(made), len(ordered))
+    moments = np.array([row[1] for row in made], dtype=np.int64)
+    rows.write(slot_of(view, ordered), pack([row[0] for row in made], moments, values))
+    return len(made)

@@ -70,15 +70,15 @@ def attach_patients(
         for all buckets.
     """
     families = list(families)
-    attach_survivors(con)
     _attach_circle(con, condition)
-    attach_states(con, "patients", _rows_of_circle(con, "patients"))
+    ids = _ids_of_circle(con)
+    attach_states(con, "patients", _rows_about(ids, "patients"))
     _attach_spine(con, settings, moments, condition)
     for table, columns in columns_read(families).items():
         if table != "patients":
             about = ("patient_id",) if "patient_id" in TABLES[table].column_names else ()
             wanted = tuple(dict.fromkeys((*about, *columns)))
-            attach_states(con, table, _rows_of_circle(con, table), wanted)
+            attach_states(con, table, _rows_about(ids, table), wanted)
         attach_facts(con, table, columns, settings.practice.time_zone)
     if not is_context_there:
         attach_contexts(con, settings, families, moments, None if condition == "true" else CLINICS_OF_CIRCLE)
@@ -126,23 +126,25 @@ def _attach_circle(con: duckdb.DuckDBPyConnection, condition: str) -> None:
     )
 
 
-def _rows_of_circle(con: duckdb.DuckDBPyConnection, table: str) -> str:
-    """SQL condition on stored rows: all states of whatever ever was about a patient of the circle."""
-    if "patient_id" not in TABLES[table].column_names:
-        return "true"
+def _ids_of_circle(con: duckdb.DuckDBPyConnection) -> str:
+    """SQL of all numbers that the circle's patients ever had; empty if they are everybody."""
     (is_everybody,) = con.execute(
         "SELECT (SELECT count(*) FROM circle) = (SELECT count(DISTINCT patient_id) FROM patients)"
     ).fetchall()[0]
-    if is_everybody:
+    return "" if is_everybody else _with_merged(con, "SELECT patient_id FROM circle")
+
+
+def _rows_about(ids: str, table: str) -> str:
+    """SQL condition on stored rows: all states of whatever ever was about one of the patients `ids`."""
+    if not ids or "patient_id" not in TABLES[table].column_names:
         return "true"
-    ids = _with_merged(con, "SELECT patient_id FROM circle")
     key = TABLES[table].key
     return f"{key} IN (SELECT {key} FROM {table} WHERE patient_id IN ({ids}))"
 
 
 def _with_merged(con: duckdb.DuckDBPyConnection, ids: str) -> str:
     """SQL of patients' numbers, with those of the patients merged into them."""
-    if con.execute("SELECT 1 FROM information_schema.tables WHERE table_name = 'survivors'").fetchall():
+    if attach_survivors(con):
         return f"{ids} UNION SELECT patient_id FROM survivors WHERE survivor_id IN ({ids})"
     return ids
 

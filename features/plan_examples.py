@@ -12,11 +12,12 @@ from features.contracts import ModelContract
 from features.duck import connect
 from features.errors import NotBuiltError
 from features.examples import with_features
+from features.families import FAMILIES
 from features.labels import attach_completion_periods, attach_completions
-from features.plan_grain import FEATURES, TABLES_READ, attach_plans, plan_rows
+from features.plan_grain import TABLES_READ, attach_plans
 from features.records.store import RecordStore
 from features.settings import Settings
-from features.snapshots import built
+from features.snapshots import PLAN_FAMILIES, built
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,8 +35,8 @@ def plan_examples(
 ) -> pd.DataFrame:
     """Labelled examples of a contract about plans, at every snapshot of the patients.
 
-    The plan's own features are computed here; those of its patient come by
-    Feast's point-in-time join.
+    Features, the plan's own and its patient's, come by Feast's point-in-time
+    join.
 
     Parameters
     ----------
@@ -67,8 +68,7 @@ def plan_examples(
         (attach_completion_periods if by_period else attach_completions)(con, until, contract.horizon_days)
         period = ", l.period" if by_period else ""
         examples: pd.DataFrame = con.sql(
-            f"""SELECT w.plan_id, w.patient_id, w.household_id, w.clinic_id, w.as_of{period}, l.label, l.label_known_at,
-                   {", ".join(f"w.{feature.name}" for feature in FEATURES)}
+            f"""SELECT w.plan_id, w.patient_id, w.household_id, w.clinic_id, w.as_of{period}, l.label, l.label_known_at
             FROM looked_at w JOIN plan_label l USING (plan_id, patient_id, as_of)
             ORDER BY w.as_of, w.plan_id, w.patient_id{period}"""
         ).df()
@@ -97,9 +97,10 @@ def plans_to_score(settings: Settings, store: FeatureStore, contract: ModelContr
 
 
 def _moments(settings: Settings) -> list[datetime]:
-    """Snapshots that every family of patients' features has."""
-    there = [set(moments) for moments in built(settings).snapshots.values()]
-    if not there:
+    """Snapshots that patients and plans have."""
+    snapshots = built(settings).snapshots
+    there = [set(snapshots.get(name, ())) for name in (*FAMILIES, *PLAN_FAMILIES)]
+    if not any(there):
         raise NotBuiltError("there are no snapshots yet; run `revisit features build` first.")
     return sorted(datetime.fromisoformat(moment) for moment in set.intersection(*there))
 
@@ -110,12 +111,11 @@ def _attach_population(
     """Make ``looked_at``: plans with something to be done, of patients who are still here and may be scored."""
     RecordStore(settings.paths.records).attach(con, TABLES_READ, versions)
     attach_plans(con, settings, moments)
-    plan_rows(con).create("plan_features")
     con.execute(
         f"""CREATE OR REPLACE TEMP TABLE looked_at AS
         SELECT f.plan_id, f.patient_id, coalesce(p.household_id, f.patient_id) AS household_id,
-               p.home_clinic_id AS clinic_id, f.* EXCLUDE (plan_id, patient_id)
-        FROM plan_features f
+               p.home_clinic_id AS clinic_id, f.as_of
+        FROM plan_spine f
         JOIN patients_states p ON p.patient_id = f.patient_id AND {known("p", "f.as_of")}
         WHERE p.departure IS NULL AND coalesce(p.is_profiling_allowed, true)"""
     )

@@ -1,7 +1,8 @@
 """Features of treatment plans: what was agreed to, how far it is, who proposed it.
 
 A plan is looked at as long as something that was agreed to is open. Its
-features come from all items of the practice, as known at the moment.
+features come from all items of the practice, as known at the moment: patients
+cannot be divided into buckets here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import duckdb
 
 from features.as_of import DAY_US, days_since, known_fact
 from features.families.plans import LONG
-from features.patients import attach_patients, tables_read
+from features.patients import attach_patients, family_rows, tables_read
 from features.settings import Settings
 from features.spec import Family, Feature
 
@@ -83,7 +84,6 @@ LEFT JOIN settled p ON p.as_of_us = l.as_of_us AND p.who = l.who AND p.line = l.
 WHERE l.place = 1"""
 
 PARTS = {"items": ITEMS, "lines": LINES, "largest": LARGEST, "settled": SETTLED, "everywhere": EVERYWHERE, "main": MAIN}
-JOINED = ("items", "largest", "main")
 GROUP = "treatment"
 
 FEATURES = (
@@ -139,7 +139,6 @@ FEATURES = (
     ),
 )  # fmt: skip
 
-# What the statement below and its spine read; `features.patients` makes the facts of it.
 PLAN_GRAIN = Family(
     name="plan_grain",
     description="Treatment plans: what was agreed to, how far it is, who proposed it",
@@ -159,23 +158,13 @@ PLAN_GRAIN = Family(
         )
     },
     parts=PARTS,
-    joined=JOINED,
+    joined=("items", "largest", "main"),
     features=FEATURES,
+    spine="plan_spine",
+    ids=("plan_id", "patient_id"),
+    keys=("patient_no", "plan_id"),
 )
 
-
-def _definition() -> str:
-    parts = ",\n".join(f"{name} AS ({sql})" for name, sql in PARTS.items())
-    joins = "\n".join(
-        f"LEFT JOIN {name} ON {name}.patient_no = s.patient_no AND {name}.plan_id = s.plan_id "
-        f"AND {name}.as_of_us = s.as_of_us"
-        for name in JOINED
-    )
-    columns = ",\n  ".join(feature.stored_sql for feature in FEATURES)
-    return f"WITH {parts}\nSELECT s.plan_id, s.patient_id, s.as_of,\n  {columns}\nFROM plan_spine s\n{joins}"
-
-
-DEFINITION = _definition()
 
 TABLES_READ = tables_read([PLAN_GRAIN])
 
@@ -211,4 +200,4 @@ def attach_plans(
 
 def plan_rows(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
     """One row per row of ``plan_spine``: plan_id, patient_id, as_of and `FEATURES`, as doubles."""
-    return con.sql(DEFINITION)
+    return family_rows(con, PLAN_GRAIN)

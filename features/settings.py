@@ -87,10 +87,32 @@ class Online(_Chapter):
         return self
 
 
+class CdsClient(_Chapter):
+    """One system that may ask for decision support with tokens of its own."""
+
+    issuer: str = Field(min_length=1, max_length=180)  # `iss` of its tokens
+    jwks: str  # file with its public keys (JWK Set)
+    clinics: tuple[str, ...] | None = None  # those it may ask about; all by default
+
+
+class CdsHooks(_Chapter):
+    """Who may ask for decision support (CDS Hooks)."""
+
+    base_url: str = ""  # address of Revisit as clients call it, without /cds-services
+    clients: tuple[CdsClient, ...] = ()
+
+    @model_validator(mode="after")
+    def _needs_base_url(self) -> Self:
+        if self.clients and not self.base_url.startswith(("https://", "http://")):
+            raise ValueError("clients need base_url, such as https://revisit.example: tokens name the address called")
+        return self
+
+
 class Spark(_Chapter):
     """Where features are computed that one machine is too small for."""
 
     master: str = Field(default="local[2]", pattern=r"^(local(\[.+\])?|local-cluster\[.+\]|spark://.+|k8s://.+|yarn)$")
+    joins: bool = False  # whether Feast joins training sets there too
 
 
 class Paths(_Chapter):
@@ -130,7 +152,7 @@ class Settings(_Chapter):
 
     Attributes
     ----------
-    practice, no_show, recall, desk, online, spark, nightly, paths
+    practice, no_show, recall, desk, online, cds_hooks, spark, nightly, paths
         The chapters of ``practice.toml``.
     database_url : str
         SQLAlchemy URL of the application database; empty means SQLite under
@@ -143,6 +165,7 @@ class Settings(_Chapter):
     desk: Desk = Desk()
     nightly: Nightly = Nightly()
     online: Online = Online()
+    cds_hooks: CdsHooks = CdsHooks()
     spark: Spark = Spark()
     paths: Paths = Paths()
     database_url: str = ""

@@ -1,6 +1,6 @@
-"""Datasets of patients' features: one folder per family, one partition per snapshot.
+"""Datasets of patients' and of plans' features: one folder per family, one partition per snapshot.
 
-A snapshot is what was known of every patient at one moment. Records do not
+A snapshot is what was known of every patient, or plan, at one moment. Records do not
 change the past, so a snapshot is computed once; it is computed again only if
 records arrived that were known before it, or if the family itself changed.
 """
@@ -25,10 +25,12 @@ from features.errors import NotBuiltError
 from features.families import FAMILIES
 from features.opening_days import edition
 from features.patients import Bucket, attach_patients, family_rows, tables_read
+from features.plan_grain import PLAN_GRAIN, attach_plans
 from features.records.store import DERIVED, MERGES, RecordStore
 from features.settings import Settings
 from features.spec import Family
 
+PLAN_FAMILIES: Mapping[str, Family] = {PLAN_GRAIN.name: PLAN_GRAIN}
 Every = Literal["week", "month"]
 Engine = Literal["duckdb", "spark"]
 Progress = Callable[[int, int], None]
@@ -36,6 +38,7 @@ Progress = Callable[[int, int], None]
 PATIENTS_PER_BUCKET = 25_000
 MEMORY = "1200MB"  # of DuckDB; beyond it, it spills
 SNAPSHOTS_PER_RUN = 26  # what a crash can cost
+PLAN_SNAPSHOTS_PER_RUN = 6  # all patients at once
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,21 @@ def built(settings: Settings) -> Built:
     return Built(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else Built()
 
 
+def recorded(settings: Settings) -> tuple[RecordStore, dict[str, int]]:
+    """Open the records; give the versions of their tables.
+
+    Raises
+    ------
+    NotBuiltError
+        If nothing has been imported.
+    """
+    records = RecordStore(settings.paths.records)
+    versions = records.versions()
+    if "appointments" not in versions:
+        raise NotBuiltError("there are no records yet; run `revisit import FILE --mapping MAPPING` first.")
+    return records, versions
+
+
 def build_snapshots(
     settings: Settings,
     moments: Iterable[datetime],
@@ -116,7 +134,7 @@ def build_snapshots(
     moments : iterable of datetime
         Aware.
     families : mapping of str to Family
-        By name.
+        By name; those of patients, or `PLAN_FAMILIES`.
     progress : callable, optional
         Told the number of finished and of all steps.
     engine : {"duckdb", "spark"}
@@ -133,10 +151,7 @@ def build_snapshots(
     SettingsError
         If Spark cannot be started.
     """
-    records = RecordStore(settings.paths.records)
-    versions = records.versions()
-    if "appointments" not in versions:
-        raise NotBuiltError("there are no records yet; run `revisit import FILE --mapping MAPPING` first.")
+    records, versions = recorded(settings)
     settings.paths.features.mkdir(parents=True, exist_ok=True)
     state, stale = _without_stale(settings, records, versions, families)
     wanted = sorted({_text(moment) for moment in moments})
@@ -144,9 +159,10 @@ def build_snapshots(
     with connect(settings.paths.features) as con:
         records.attach(con, tables_read(families.values()), versions)
         con.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false")
-        buckets = choose_buckets(con, PATIENTS_PER_BUCKET)
+        buckets = [Bucket(0, 1)] if _is_whole(families) else choose_buckets(con, PATIENTS_PER_BUCKET)
         parts = write_parts(con, buckets, families.values(), _parts(settings)) if missing and len(buckets) > 1 else {}
-        runs = [missing[n : n + SNAPSHOTS_PER_RUN] for n in range(0, len(missing), SNAPSHOTS_PER_RUN)]
+        most = PLAN_SNAPSHOTS_PER_RUN if _is_whole(families) else SNAPSHOTS_PER_RUN
+        runs = [missing[n : n + most] for n in range(0, len(missing), most)]
         for number, run in enumerate(runs):
             needed = {n: f for n, f in families.items() if not set(run) <= set(state.snapshots.get(n, ()))}
             attach_contexts(con, settings, needed.values(), [datetime.fromisoformat(m) for m in run])
@@ -160,6 +176,11 @@ def build_snapshots(
             records.attach(con, tuple(parts), versions)
     shutil.rmtree(_parts(settings), ignore_errors=True)
     return SnapshotBuild(computed=len(missing), kept=len(wanted) - len(missing), stale=stale)
+
+
+def _is_whole(families: Mapping[str, Family]) -> bool:
+    """Whether the families are those of plans, which compare all patients: no buckets then."""
+    return any(family.spine == PLAN_GRAIN.spine for family in families.values())
 
 
 def _compute_elsewhere(settings: Settings, families: Mapping[str, Family], engine: Engine) -> None:
@@ -179,7 +200,10 @@ def _write(
     engine: Engine,
 ) -> None:
     at = [datetime.fromisoformat(moment) for moment in moments]
-    attach_patients(con, settings, families.values(), at, bucket.condition, is_context_there=True)
+    if _is_whole(families):
+        attach_plans(con, settings, at)
+    else:
+        attach_patients(con, settings, families.values(), at, bucket.condition, is_context_there=True)
     if engine == "spark":
         from features.spark import write_facts
 

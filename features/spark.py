@@ -39,9 +39,9 @@ SETUP: Mapping[str, str] = {
 
 
 def spark_sql(family: Family) -> str:
-    """The family's SQL in Spark's dialect."""
-    (translated,) = sqlglot.transpile(family.sql, read="duckdb", write="spark")
-    return translated
+    """The family's SQL in Spark's dialect; a number with a decimal point is a double there too, never a DECIMAL."""
+    tree = sqlglot.parse_one(family.sql, read="duckdb")
+    return tree.transform(_as_double).sql(dialect="spark")
 
 
 def tables_of(family: Family) -> set[str]:
@@ -104,6 +104,11 @@ def write_families(settings: Settings, families: Mapping[str, Family], facts: Pa
             rows.repartition("snapshot").write.mode("overwrite").partitionBy("snapshot").parquet(_uri(target / name))
 
 
+def configuration(settings: Settings) -> dict[str, str]:
+    """What a Spark session is opened with."""
+    return {"spark.master": settings.spark.master, "spark.app.name": "revisit features", **SETUP}
+
+
 @contextmanager
 def session(settings: Settings) -> Iterator[SparkSession]:
     """Open Spark on the master of the settings; one that is already open is used and left open.
@@ -121,8 +126,8 @@ def session(settings: Settings) -> Iterator[SparkSession]:
     master = settings.spark.master
     before = SparkSession.getActiveSession()
     try:
-        builder = SparkSession.builder.master(master).appName("revisit features")
-        for name, value in SETUP.items():
+        builder = SparkSession.builder
+        for name, value in configuration(settings).items():
             builder = builder.config(name, value)
         spark = before or builder.getOrCreate()
         cores = spark.sparkContext.defaultParallelism
@@ -137,6 +142,11 @@ def session(settings: Settings) -> Iterator[SparkSession]:
     finally:
         if before is None:
             spark.stop()
+
+
+def _as_double(node: exp.Expression) -> exp.Expression:
+    is_decimal = isinstance(node, exp.Literal) and not node.is_string and "." in node.name and "e" not in node.name
+    return exp.Literal.number(f"{node.name}e0") if is_decimal else node
 
 
 def _uri(path: Path) -> str:

@@ -86,7 +86,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Family:
-    """Features of a patient that come from the same records.
+    """Features of a patient, or of another thing of a patient's, that come from the same records.
 
     Attributes
     ----------
@@ -110,6 +110,12 @@ class Family:
     context : Context, optional
         Figures of whole clinics; `parts` may read its table, and ``calendar``
         (`features.opening_days.attach_calendar`).
+    spine : str
+        Another table than ``spine`` where the rows are not patients'.
+    ids : tuple of str
+        What a row is about: columns of the spine, and entities in Feast.
+    keys : tuple of str
+        Columns that the `joined` parts have in common with the spine, beside ``as_of_us``.
     """
 
     name: str
@@ -119,14 +125,18 @@ class Family:
     joined: tuple[str, ...]
     features: tuple[Feature, ...]
     context: Context | None = None
+    spine: str = "spine"
+    ids: tuple[str, ...] = ("patient_id",)
+    keys: tuple[str, ...] = ("patient_no",)
 
     @property
     def sql(self) -> str:
-        """One row per row of ``spine``: patient_id, as_of and one column per feature."""
+        """One row per row of the spine: `ids`, as_of and one column per feature."""
         parts = ",\n".join(f"{name} AS ({sql})" for name, sql in self.parts.items())
         joins = "\n".join(
-            f"LEFT JOIN {name} ON {name}.patient_no = s.patient_no AND {name}.as_of_us = s.as_of_us"
+            f"LEFT JOIN {name} ON {' AND '.join(f'{name}.{key} = s.{key}' for key in (*self.keys, 'as_of_us'))}"
             for name in self.joined
         )
+        ids = ", ".join(f"s.{name}" for name in self.ids)
         columns = ",\n  ".join(feature.stored_sql for feature in self.features)
-        return f"WITH {parts}\nSELECT s.patient_id, s.as_of,\n  {columns}\nFROM spine s\n{joins}"
+        return f"WITH {parts}\nSELECT {ids}, s.as_of,\n  {columns}\nFROM {self.spine} s\n{joins}"

@@ -24,7 +24,17 @@ from features.labels import attach_conditions, attach_no_show
 from features.online_rows import open_rows
 from features.records.store import RecordStore
 from features.settings import Settings
-from features.snapshots import Engine, Every, Progress, SnapshotBuild, build_snapshots, midnight, snapshot_moments
+from features.snapshots import (
+    PLAN_FAMILIES,
+    Engine,
+    Every,
+    Progress,
+    SnapshotBuild,
+    build_snapshots,
+    midnight,
+    recorded,
+    snapshot_moments,
+)
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -88,10 +98,7 @@ def build(settings: Settings, now: datetime) -> Build:
     NotBuiltError
         If nothing has been imported.
     """
-    records = RecordStore(settings.paths.records)
-    versions = records.versions()
-    if "appointments" not in versions:
-        raise NotBuiltError("there are no records yet; run `revisit import FILE --mapping MAPPING` first.")
+    records, versions = recorded(settings)
     prints = {contract.name: contract.fingerprint for contract in CONTRACTS.values()}
     before = last_build(settings)
     spine = schedule.spine_sql(settings.practice.time_zone, settings.no_show.evening_hour)
@@ -124,7 +131,7 @@ def build_patients(
     progress: Progress | None = None,
     engine: Engine = "duckdb",
 ) -> SnapshotBuild:
-    """Compute the missing snapshots of all patients, that of last midnight included.
+    """Compute the missing snapshots of all patients and plans, that of last midnight included.
 
     Parameters
     ----------
@@ -150,7 +157,9 @@ def build_patients(
     moments = snapshot_moments(begins, min(last or today, today), every, settings)
     if last is None:
         moments.append(midnight(today, settings))
-    return build_snapshots(settings, moments, progress=progress, engine=engine)
+    made = build_snapshots(settings, moments, progress=progress, engine=engine)
+    build_snapshots(settings, moments, PLAN_FAMILIES, engine=engine)
+    return made
 
 
 def _first_day(settings: Settings) -> date:
@@ -171,6 +180,10 @@ def open_feast(settings: Settings) -> FeatureStore:
     text = (REPOSITORY / "feature_store.yaml").read_text(encoding="utf-8")
     config = yaml.safe_load(Template(text).safe_substitute(REVISIT_DATA=settings.paths.data.as_posix()))
     config["online_store"]["online"] = settings.online
+    if settings.spark.joins:
+        from features.spark import configuration
+
+        config["offline_store"] = {"type": "spark", "spark_conf": configuration(settings)}
     settings.paths.feast.mkdir(parents=True, exist_ok=True)
     return FeatureStore(config=RepoConfig(**config, repo_path=REPOSITORY))
 
@@ -182,7 +195,7 @@ def register(settings: Settings) -> FeatureStore:
     if last_build(settings) is None:
         raise NotBuiltError("there are no features yet; run `revisit features build` first.")
     store = open_feast(settings)
-    store.apply(definitions(settings.paths.features))
+    store.apply(definitions(settings.paths.features, engine="spark" if settings.spark.joins else "duckdb"))
     return store
 
 

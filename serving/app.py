@@ -15,6 +15,7 @@ from features.errors import RevisitError
 from features.settings import Settings
 from serving import api, db, problems
 from serving.auth import prepare
+from serving.client_tokens import ClientTokens
 from serving.forecasts import Forecasts
 from serving.guard import Guard
 from serving.pages import NAVIGATION, ROUTERS
@@ -53,6 +54,7 @@ def create_app(settings: Settings, options: Options | None = None) -> FastAPI:
         published=Published(engine, settings.zone),
         forecasts=Forecasts(settings.paths.forecasts),
         rates=Rates(options.requests_per_minute),
+        tokens=ClientTokens(settings.cds_hooks),
     )
     app = FastAPI(
         title="Revisit",

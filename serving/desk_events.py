@@ -18,6 +18,7 @@ from serving.desk_tables import DeskEventRow
 
 WAITING, DONE, FAILED = "waiting", "done", "failed"
 TABLES = ("appointments", "communications", "plan_items")
+PATIENTS = "patients"  # nothing to record: look at the patient again
 KEPT = timedelta(days=30)  # the records keep what was told; this is the way in
 
 
@@ -62,7 +63,7 @@ class Told:
     Attributes
     ----------
     record_table : str
-        One of `TABLES`.
+        One of `TABLES`, or `PATIENTS`.
     record : mapping of str to value
         Columns of the contract as text, numbers or booleans, moments in ISO 8601.
     patient_id, clinic_id : str
@@ -124,6 +125,13 @@ def newest_about(engine: Engine, patient_id: str) -> Event | None:
     with reading(engine) as session:
         row = session.scalar(query.limit(1))
         return _event(row) if row else None
+
+
+def patients_since(engine: Engine, moment: datetime) -> list[str]:
+    """Patients of events that were taken in at a moment or later."""
+    query = select(DeskEventRow.patient_id).where(DeskEventRow.state == DONE, DeskEventRow.finished_at >= moment)
+    with reading(engine) as session:
+        return sorted(set(session.scalars(query)))
 
 
 def finish(engine: Engine, event_id: int, at: datetime, problem: str | None = None) -> None:

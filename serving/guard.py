@@ -12,6 +12,7 @@ import logging
 import time
 import traceback
 from collections.abc import MutableMapping
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -22,19 +23,22 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth import NOTED_EVERY, SignedIn, find_session, is_same_token, note_presence
+from serving.client_tokens import is_signed
 from serving.clock import now
 from serving.keys import find_key
 from serving.metrics import NO_ROUTE
 from serving.names import _
-from serving.problems import answer, is_api
+from serving.problems import answer, is_api, is_fhir
 from serving.web import Web
 
 logger = logging.getLogger("revisit.web")
 
-OPEN_PATHS = ("/sign-in", "/healthz", "/livez", "/readyz")
+OPEN_PATHS = ("/sign-in", "/healthz", "/livez", "/readyz", "/cds-services", "/fhir/metadata")
 OPEN_FOLDERS = ("/static/", "/language/")
 MAX_BODY = 64 * 1024
+LARGE_BODIES = {"/api/v1/events/open-dental": 4 * 1024 * 1024}  # a thousand rows with all that is dropped
 MAX_FIELDS = 50
+FORM = "application/x-www-form-urlencoded"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -48,6 +52,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 HTTPS_ONLY = "max-age=31536000"
+_TOO_MANY_FIELDS = f"A form has at most {MAX_FIELDS} fields."
 _TOO_OFTEN = _("Too many requests. Wait a minute, then try again.")
 
 
@@ -110,9 +115,10 @@ class Guard:
             return answer(request, 429, _TOO_OFTEN)
         if not _is_same_origin(request):
             return answer(request, 403, "The request came from another site.")
-        body = await _body(request)
+        most = LARGE_BODIES.get(path, MAX_BODY)
+        body = await _body(request, most)
         if body is None:
-            return answer(request, 413, f"The request is larger than {MAX_BODY // 1024} KB.")
+            return answer(request, 413, f"The request is larger than {most // 1024} KB.")
         request.state.body = body
         return _check_content(request, body, who, self.web.options.form_cookie)
 
@@ -123,7 +129,7 @@ class Guard:
         if shown is not None:
             if not is_api(request.url.path):
                 return None
-            program = await web.read(find_key, web.engine, shown, at)
+            program = await self._program(request, shown, at)
             if program is None:
                 web.rates.note_refused_key(address)
             return program
@@ -137,6 +143,15 @@ class Guard:
             await to_thread.run_sync(note_presence, web.engine, token, at)
         return who
 
+    async def _program(self, request: Request, shown: str, at: datetime) -> SignedIn | None:
+        web, path = self.web, request.url.path
+        if is_signed(shown):
+            if not path.startswith("/cds-services") or not shown.lower().startswith("bearer "):
+                return None
+            token = shown[len("bearer ") :].strip()
+            return await to_thread.run_sync(web.tokens.read, web.engine, token, path, at)
+        return await web.read(find_key, web.engine, shown, at)
+
 
 def _check_content(request: Request, body: bytes, who: SignedIn | None, form_cookie: str) -> Response | None:
     expected = who.csrf_token if who else None
@@ -144,23 +159,36 @@ def _check_content(request: Request, body: bytes, who: SignedIn | None, form_coo
         expected = request.cookies.get(form_cookie)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if is_api(request.url.path):
-        if media_type != "application/json":
+        if is_fhir(request.url.path) and media_type == FORM:  # how FHIR searches without an id in the address
+            fields = _fields(body)
+            if fields is None:
+                return answer(request, 400, _TOO_MANY_FIELDS)
+            request.state.form = fields
+        elif media_type != "application/json":
             return answer(request, 415, "The API takes application/json alone.")
         if who and who.role == "key":  # no browser sends it by itself, so no other site can make it
             return None
         given = request.headers.get("x-csrf-token")
     else:
-        if media_type != "application/x-www-form-urlencoded":
-            return answer(request, 415, "Forms are sent as application/x-www-form-urlencoded.")
-        try:
-            fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
-        except ValueError:
-            return answer(request, 400, f"A form has at most {MAX_FIELDS} fields.")
-        request.state.form = {name: values[-1] for name, values in fields.items()}
+        if media_type != FORM:
+            return answer(request, 415, f"Forms are sent as {FORM}.")
+        fields = _fields(body)
+        if fields is None:
+            return answer(request, 400, _TOO_MANY_FIELDS)
+        request.state.form = fields
         given = request.state.form.get("csrf_token")
     if not is_same_token(given, expected):
         return answer(request, 403, "The form is out of date. Go back, reload the page and try again.")
     return None
+
+
+def _fields(body: bytes) -> dict[str, str] | None:
+    """Read a form; None if it has too many fields."""
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        return None
+    return {name: values[-1] for name, values in fields.items()}
 
 
 def _ask_to_sign_in(request: Request) -> Response:
@@ -182,14 +210,14 @@ def _is_same_origin(request: Request) -> bool:
     return origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
 
 
-async def _body(request: Request) -> bytes | None:
+async def _body(request: Request, most: int) -> bytes | None:
     length = request.headers.get("content-length", "0")
-    if not (length.isascii() and length.isdigit()) or len(length) > 12 or int(length) > MAX_BODY:
+    if not (length.isascii() and length.isdigit()) or len(length) > 12 or int(length) > most:
         return None
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > MAX_BODY:
+        if size > most:
             return None
         chunks.append(chunk)
     return b"".join(chunks)

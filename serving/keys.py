@@ -14,6 +14,8 @@ from serving.db import ApiKeyRow, reading, writing
 from serving.permissions import SCOPES
 
 PREFIX = "key:"
+FOREIGN = "x"  # begins the number of a key that another program brought; ours are hexadecimal
+MIN_FOREIGN = 16
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ def create_key(
     at: datetime,
     clinics: Collection[str] | None = None,
     expires_at: datetime | None = None,
+    foreign: str | None = None,
 ) -> str:
     """Make a key for another program.
 
@@ -53,11 +56,14 @@ def create_key(
         Those it may read; all by default.
     expires_at : datetime, optional
         From when on it is worth nothing.
+    foreign : str, optional
+        A key that the other program has already and sends as it is, such as
+        Open Dental's customer key.
 
     Returns
     -------
     str
-        ``kid.secret``, never to be had again.
+        ``kid.secret``, never to be had again; of a foreign key its number alone.
 
     Raises
     ------
@@ -69,7 +75,11 @@ def create_key(
         raise AccountError(f"A key needs scopes out of {', '.join(SCOPES)}; got {', '.join(wrong) or 'none'}.")
     if not 1 <= len(name) <= 64 or not name.isprintable():
         raise AccountError("A key's name has 1 to 64 printable characters.")
-    key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+    if foreign is not None and not (MIN_FOREIGN <= len(foreign) <= 200 and foreign.isascii() and foreign.isalnum()):
+        raise AccountError(f"Another program's key has {MIN_FOREIGN} to 200 letters and digits.")
+    key_id, secret = secrets.token_hex(6), foreign or secrets.token_urlsafe(32)
+    if foreign is not None:
+        key_id = FOREIGN + key_id[1:]
     row = ApiKeyRow(
         key_id=key_id,
         secret_hash=hashed(secret),
@@ -82,7 +92,7 @@ def create_key(
     )
     with writing(engine) as session:
         session.add(row)
-    return f"{key_id}.{secret}"
+    return key_id if foreign is not None else f"{key_id}.{secret}"
 
 
 def list_keys(engine: Engine) -> list[ApiKey]:
@@ -119,7 +129,24 @@ def revoke_key(engine: Engine, key_id: str, at: datetime) -> None:
 
 
 def find_key(engine: Engine, authorization: str, at: datetime) -> SignedIn | None:
-    """Return whom an ``Authorization: Bearer kid.secret`` header stands for, or None."""
+    """Return whom an ``Authorization`` header stands for, or None.
+
+    It is ``Bearer kid.secret``, or the bare key of another program.
+    """
+    row = _of_ours(engine, authorization) if " " in authorization.strip() else _of_others(engine, authorization)
+    if row is None or row.revoked_at or (row.expires_at and row.expires_at <= at):
+        return None
+    return SignedIn(
+        username=PREFIX + row.key_id,
+        display_name=row.name,
+        role="key",
+        csrf_token="",
+        clinics=clinics_of(row.clinics),
+        permissions=frozenset(row.scopes) & frozenset(SCOPES),
+    )
+
+
+def _of_ours(engine: Engine, authorization: str) -> ApiKeyRow | None:
     kind, _, key = authorization.partition(" ")
     key_id, _, secret = key.strip().partition(".")
     if kind.lower() != "bearer" or not key_id.isalnum() or not key_id.isascii():
@@ -127,13 +154,13 @@ def find_key(engine: Engine, authorization: str, at: datetime) -> SignedIn | Non
     with reading(engine) as session:
         row = session.get(ApiKeyRow, key_id)
     is_right = is_same_token(hashed(secret), row.secret_hash if row else hashed(""))
-    if row is None or not is_right or row.revoked_at or (row.expires_at and row.expires_at <= at):
+    return row if is_right and not key_id.startswith(FOREIGN) else None
+
+
+def _of_others(engine: Engine, authorization: str) -> ApiKeyRow | None:
+    key = authorization.strip()
+    if not (MIN_FOREIGN <= len(key) <= 200 and key.isascii() and key.isalnum()):
         return None
-    return SignedIn(
-        username=PREFIX + key_id,
-        display_name=row.name,
-        role="key",
-        csrf_token="",
-        clinics=clinics_of(row.clinics),
-        permissions=frozenset(row.scopes) & frozenset(SCOPES),
-    )
+    with reading(engine) as session:
+        found = select(ApiKeyRow).where(ApiKeyRow.secret_hash == hashed(key), ApiKeyRow.key_id.startswith(FOREIGN))
+        return session.scalar(found.order_by(ApiKeyRow.revoked_at.is_not(None)).limit(1))

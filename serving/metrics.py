@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from serving.schedule import Publication
 
@@ -21,6 +21,12 @@ class Metrics:
             "Time to answer, by route template.",
             ("method", "route", "status"),
             buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._feedback = Counter(
+            "revisit_card_feedback",
+            "What became of cards of decision support.",
+            ("service", "outcome"),
             registry=self._registry,
         )
         self._published = Gauge(
@@ -45,6 +51,10 @@ class Metrics:
             From the request's arrival to the answer's end.
         """
         self._requests.labels(method if method in METHODS else "OTHER", route, str(status)).observe(seconds)
+
+    def note_feedback(self, service: str, outcome: str) -> None:
+        """Count what became of one card; both are names of ours."""
+        self._feedback.labels(service, outcome).inc()
 
     def text(self, publication: Publication | None) -> bytes:
         """Return all metrics as Prometheus reads them."""

@@ -10,7 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from features.errors import RevisitError
+from serving.fhir_answers import fhir_answer, outcome
 
+_FOR_PROGRAMS = ("/api", "/cds-services", "/fhir")
 _CODES = {
     400: "bad_request",
     401: "not_signed_in",
@@ -36,8 +38,13 @@ class Problem(HTTPException):
 
 
 def is_api(path: str) -> bool:
-    """Whether a path is for programs: the JSON API, and the metrics."""
-    return path in ("/api", "/metrics") or path.startswith("/api/")
+    """Whether a path is for programs: the JSON API, CDS Hooks, FHIR and the metrics."""
+    return path == "/metrics" or any(path == folder or path.startswith(f"{folder}/") for folder in _FOR_PROGRAMS)
+
+
+def is_fhir(path: str) -> bool:
+    """Whether a path is FHIR's, which has its own shape of errors."""
+    return path == "/fhir" or path.startswith("/fhir/")
 
 
 def answer(request: Request, status: int, message: str, code: str | None = None) -> Response:
@@ -55,6 +62,8 @@ def answer(request: Request, status: int, message: str, code: str | None = None)
     code : str, optional
         Stable name of the problem; by default the status's.
     """
+    if is_fhir(request.url.path):
+        return fhir_answer(outcome(status, message), status)
     if is_api(request.url.path):
         body = {"error": {"code": code or _CODES.get(status, "error"), "message": message}}
         return JSONResponse(body, status_code=status)

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Engine, delete, func, insert, select
+from sqlalchemy import ColumnElement, Engine, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from features.errors import StoreError
@@ -304,15 +304,21 @@ def read_day(engine: Engine, clinic_id: str, local_day: date, zone: ZoneInfo) ->
 def _entries(session: Session, clinic_id: str, day: date, zone: ZoneInfo) -> list[tuple[Booking, Score | None]]:
     begins = datetime.combine(day, time(), tzinfo=zone)
     ends = datetime.combine(day + timedelta(days=1), time(), tzinfo=zone)
+    return entries_where(
+        session,
+        BookingRow.clinic_id == clinic_id,
+        BookingRow.starts_at >= begins.astimezone(UTC),
+        BookingRow.starts_at < ends.astimezone(UTC),
+    )
+
+
+def entries_where(session: Session, *conditions: ColumnElement[bool]) -> list[tuple[Booking, Score | None]]:
+    """Read the bookings that fulfil all conditions, by start time, each with the score to show."""
     joined = BookingRow.__table__.outerjoin(ScoreRow.__table__, ScoreRow.appointment_id == BookingRow.appointment_id)
     query = (
         select(BookingRow, ScoreRow)
         .select_from(joined)
-        .where(
-            BookingRow.clinic_id == clinic_id,
-            BookingRow.starts_at >= begins.astimezone(UTC),
-            BookingRow.starts_at < ends.astimezone(UTC),
-        )
+        .where(*conditions)
         .order_by(BookingRow.starts_at, BookingRow.appointment_id)
     )
     found = []

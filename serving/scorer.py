@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
@@ -23,20 +23,21 @@ from features.settings import Settings, load_settings
 from features.store import open_feast
 from serving import db
 from serving.clock import now
-from serving.desk_events import waiting
+from serving.desk_events import patients_since, waiting
 from serving.models import Champions
 from serving.patient_scoring import Answerers, last_used_of_patients, score_patients
 from serving.recall_build import answer_requests
 from serving.recall_returns import bring_back
 from serving.schedule import publish_again, read_publication
 from serving.scoring import last_used, score
-from serving.taking_in import take_in
+from serving.taking_in import show_again, take_in
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
 logger = logging.getLogger("revisit.scorer")
 TICK_SECONDS = 0.1
+OVERLAP = timedelta(minutes=1)  # an event that is being taken in when a publication is begun
 
 
 class Scorer:
@@ -66,6 +67,7 @@ class Scorer:
         self.champions = Champions(settings, last_used(self.engine))
         self.answerers = Answerers(settings, last_used_of_patients(self.engine))
         self.said: dict[str, str] = {}
+        self.caught_up_with: datetime | None = None  # publications made up to then
         self._store: FeatureStore | None = None
 
     @property
@@ -101,9 +103,14 @@ def follow_patients(scorer: Scorer, at: datetime) -> None:
 
 
 def take_in_events(scorer: Scorer, at: datetime) -> None:
-    """Take in what was told at the desk."""
+    """Take in what was told; and after the night's publication, what it had not known of yet."""
     if waiting(scorer.engine, 1):
         take_in(scorer.settings, scorer.engine, scorer.store, scorer.champions, scorer.answerers, at)
+    publication = read_publication(scorer.engine)
+    if publication and publication.as_of != scorer.caught_up_with:
+        for patient in patients_since(scorer.engine, publication.as_of - OVERLAP):
+            show_again(scorer.settings, scorer.engine, scorer.store, scorer.champions, scorer.answerers, patient, at)
+        scorer.caught_up_with = publication.as_of
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine, delete, insert, select
 
 from features.contracts import CONTRACTS
-from features.errors import RevisitError
+from features.errors import RevisitError, StoreError
 from features.online_events import record_event
 from features.records.tables import TABLES
 from features.schedule import SECONDS_AFTER_BOOKING
@@ -25,7 +25,7 @@ from features.store import read_online
 from serving import desk_records
 from serving.db import BookingRow, ClinicRow, ScoreRow, reading, writing
 from serving.decisions import is_open
-from serving.desk_events import Event, finish, waiting
+from serving.desk_events import PATIENTS, Event, finish, waiting
 from serving.desk_tables import PatientRow
 from serving.models import Champions
 from serving.patient_scoring import Answerers, score_again
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 logger = logging.getLogger("revisit.scorer")
+PATIENCE = timedelta(minutes=30)  # for an import; a large one takes minutes
 WAIT_FOR_FEATURES = timedelta(seconds=SECONDS_AFTER_BOOKING)
 
 
@@ -72,6 +73,10 @@ def take_in(
         problem = None
         try:
             _take_in(settings, engine, store, champions, answerers, event, now)
+        except StoreError as error:  # an import keeps the records; the event keeps its place
+            if now - event.told_at < PATIENCE:
+                break
+            problem = str(error)
         except RevisitError as error:  # its text names columns and rules, never a value
             problem = str(error)
         except Exception as error:
@@ -90,9 +95,24 @@ def _take_in(
     event: Event,
     now: datetime,
 ) -> None:
-    columns = {name: value for name, value in event.record.items() if name in TABLES[event.record_table].column_names}
-    record_event(settings, event.record_table, columns, now)
-    household = _household(engine, event.patient_id)
+    if event.record_table != PATIENTS:  # of whom there is nothing to record, but who is looked at again
+        names = TABLES[event.record_table].column_names
+        columns = {name: value for name, value in event.record.items() if name in names}
+        record_event(settings, event.record_table, columns, now)
+    show_again(settings, engine, store, champions, answerers, event.patient_id, now)
+
+
+def show_again(
+    settings: Settings,
+    engine: Engine,
+    store: FeatureStore,
+    champions: Champions,
+    answerers: Answerers,
+    patient_id: str,
+    now: datetime,
+) -> None:
+    """Score a patient and the household anew, and publish their bookings as they are known now."""
+    household = _household(engine, patient_id)
     seen_at = now + timedelta(microseconds=1)  # what is known since now is seen from the next moment on
     with desk_records.desk_records(settings, household) as con:
         people = desk_records.people(con, seen_at)

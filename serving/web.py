@@ -14,6 +14,7 @@ from starlette.requests import Request
 from features.errors import SettingsError
 from features.settings import Settings
 from serving.auth import SignedIn
+from serving.client_tokens import ClientTokens
 from serving.forecasts import Forecasts
 from serving.i18n import LANGUAGES, Language, language
 from serving.metrics import Metrics
@@ -88,6 +89,7 @@ class Web:
     published: Published
     rates: Rates
     forecasts: Forecasts
+    tokens: ClientTokens
     metrics: Metrics = field(default_factory=Metrics)
 
     async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -120,6 +122,27 @@ def language_of(request: Request, asked: str | None = None) -> Language:
     """Return the language asked for, else the one the visitor chose before, else the practice's."""
     chosen = asked or request.cookies.get(LANGUAGE_COOKIE, "")
     return language(chosen if chosen in LANGUAGES else web_of(request).settings.practice.language)
+
+
+def accepted_language(request: Request) -> Language:
+    """Return the language that a program's ``Accept-Language`` asks for, else the practice's.
+
+    Of several, the one with the highest weight of those there are.
+    """
+    asked = []
+    for part in request.headers.get("accept-language", "")[:200].split(","):
+        tag, _, weight = part.strip().partition(";q=")
+        code = tag.partition("-")[0].lower()
+        asked += [(_weight(weight), code)] if code in LANGUAGES else []
+    best = max(asked, key=lambda pair: pair[0], default=(0.0, ""))
+    return language_of(request, best[1] if best[0] > 0 else None)
+
+
+def _weight(text: str) -> float:
+    try:
+        return min(max(float(text), 0.0), 1.0) if text else 1.0
+    except ValueError:
+        return 0.0
 
 
 def local_path(target: str | None, default: str = "/") -> str:

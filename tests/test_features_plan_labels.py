@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from random import Random
@@ -21,7 +21,7 @@ from features.errors import NotBuiltError
 from features.examples import patient_examples
 from features.labels import PERIOD_DAYS, attach_completion_periods, attach_completions, attach_value
 from features.plan_examples import plan_examples, plans_to_score
-from features.plan_grain import FEATURES, IMAGINED_ITEMS, SETTLED_DAYS, attach_plans, plan_rows
+from features.plan_grain import FEATURES, IMAGINED_ITEMS, SETTLED_DAYS, TABLES_READ, attach_plans, plan_rows
 from features.settings import Settings
 from features.spec import NAME_GRAMMAR
 
@@ -416,29 +416,35 @@ def test_contracts_hold_together() -> None:
 
 
 def test_examples_of_a_practice(small_practice: Any) -> None:
-    from features.snapshots import build_snapshots, snapshot_moments
-    from features.store import register
+    from features.snapshots import snapshot_moments
+    from features.store import build_patients, register
 
-    moments = snapshot_moments(date(2025, 9, 1), date(2025, 10, 1), "month", small_practice.settings)
-    build_snapshots(small_practice.settings, moments)
+    days, until = (date(2025, 9, 1), date(2025, 10, 1)), datetime(2026, 11, 1, tzinfo=UTC)
+    build_patients(small_practice.settings, until, *days)
+    moments = snapshot_moments(*days, "month", small_practice.settings)
     store, versions = register(small_practice.settings), small_practice.store.versions()
-    until = datetime(2026, 11, 1, tzinfo=UTC)
     rows = plan_examples(small_practice.settings, store, COMPLETION_180D, until, versions)
     names = list(COMPLETION_180D.feature_names)
     assert list(rows.columns[-len(names) :]) == names
     assert set(rows["label"]) == {0, 1}
     assert rows["as_of"].is_monotonic_increasing
     assert rows["days_since_last_visit"].notna().mean() > 0.9, "the patient's own features are there"
+    with connect() as con:
+        small_practice.store.attach(con, TABLES_READ)
+        attach_plans(con, small_practice.settings, moments)
+        computed = plan_rows(con).df().set_index(["plan_id", "patient_id", "as_of"])
+    own = [feature.name for feature in FEATURES]
+    joined = rows.set_index(["plan_id", "patient_id", "as_of"])[own]
+    pd.testing.assert_frame_equal(joined, computed.loc[joined.index, own], check_index_type=False)
     paid = patient_examples(small_practice.settings, store, VALUE_365D, until, versions)
     assert set(paid["as_of"]) == set(moments)
     assert paid["label"].gt(0).mean() > 0.2
-    alone = replace(COMPLETION_180D, features=FEATURES)  # without the patients' features
-    periods = plan_examples(small_practice.settings, store, alone, until, versions, by_period=True)
+    periods = plan_examples(small_practice.settings, store, COMPLETION_180D, until, versions, by_period=True)
     events = periods.groupby(["plan_id", "patient_id", "as_of"])["label"].sum()
     assert events.loc[pd.MultiIndex.from_frame(rows[["plan_id", "patient_id", "as_of"]])].tolist() == list(
         rows["label"]
     )
-    scored = plans_to_score(small_practice.settings, store, alone, moments[-1])
+    scored = plans_to_score(small_practice.settings, store, COMPLETION_180D, moments[-1])
     assert set(rows.loc[rows["as_of"] == moments[-1], "plan_id"]) <= set(scored["plan_id"])
     with pytest.raises(NotBuiltError, match="features build"):
-        plans_to_score(small_practice.settings, store, alone, until)
+        plans_to_score(small_practice.settings, store, COMPLETION_180D, until)

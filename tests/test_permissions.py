@@ -81,6 +81,17 @@ ROUTES = {
     ("GET", "/api/v1/forecasts/capacity"): "manager admin",
     ("GET", "/api/v1/forecasts/consumables"): "manager admin",
     ("GET", "/api/v1/audit"): "admin",
+    ("POST", "/api/v1/events"): "",
+    ("GET", "/api/v1/events"): "",
+    ("POST", "/api/v1/events/open-dental"): "",
+    ("GET", "/cds-services"): EVERYBODY,
+    ("POST", "/cds-services/{service}"): "front_desk admin",
+    ("POST", "/cds-services/{service}/feedback"): "front_desk admin",
+    ("GET", "/fhir/metadata"): EVERYBODY,
+    ("GET", "/fhir/RiskAssessment"): "front_desk admin",
+    ("POST", "/fhir/RiskAssessment/_search"): "front_desk admin",
+    ("GET", "/fhir/Flag"): "front_desk admin",
+    ("POST", "/fhir/Flag/_search"): "front_desk admin",
 }
 HOSTILE = (
     "' OR 1=1 --",
@@ -182,7 +193,7 @@ def asked(app: Any, client: TestClient, role: str, method: str, path: str) -> An
         return client.get(path)
     who = auth.find_session(app.state.web.engine, client.cookies["revisit_session"], now())
     assert who is not None
-    if path.startswith("/api/"):
+    if path.startswith(("/api/", "/cds-services", "/fhir")):
         return client.post(path, json={}, headers={"X-CSRF-Token": who.csrf_token})
     return client.post(path, data={"csrf_token": who.csrf_token})
 

@@ -213,6 +213,17 @@ def test_file_that_suggests_nothing_is_refused(name: str, source: str, tmp_path:
     assert not any(secret in str(caught.value) for secret in (*NAMES, *PHONES))
 
 
+def test_list_of_patients_becomes_patients_and_names(practice_here, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    rows = ["1001,张三,男,13800000000,抖音,1990/5/15", "1002,李四,女,13800000001,老客介绍,1988/12/1"]
+    source = "\n".join(["病历号,姓名,性别,手机,患者来源,生日", *rows]).encode()
+    draft = drafted(tmp_path, source, "患者.csv")
+    assert practice_here.load(draft, source, name="患者.csv").quarantined == {}
+    people = practice_here.rows("SELECT patient_id, sex, birth_year, source_channel FROM patients ORDER BY 1")
+    assert people == [("1001", "male", 1990, "抖音"), ("1002", "female", 1988, "老客介绍")]
+    assert practice_here.rows("SELECT count(*) FROM contact_details") == [(2,)]
+    assert "appointments" not in practice_here.store.versions()
+
+
 def test_command(revisit, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "到诊.csv").write_bytes(daozhen_csv("gb18030"))
     shown = revisit("mapping", "suggest", tmp_path / "到诊.csv")

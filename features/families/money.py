@@ -21,13 +21,19 @@ SELECT s.patient_no, s.as_of_us,
   sum(p.list_cents) FILTER ({CHARGE}) AS listed,
   sum(p.discount_cents) FILTER ({CHARGE}) AS discount,
   count_if({BACK}) AS refunds,
-  count(DISTINCT p.paid_day) FILTER ({CHARGE}) AS charge_days,
   sum(CASE WHEN {CHARGE} THEN p.amount_cents WHEN {PAID} THEN -p.amount_cents
            WHEN {BACK} THEN abs(p.amount_cents) ELSE p.amount_cents END) AS balance,
   max(p.paid_us) FILTER ({PAID}) AS last_paid_us
 FROM spine s
 JOIN payments_facts p ON p.patient_no = s.patient_no AND {known_fact("p")}
 GROUP BY s.patient_no, s.as_of_us"""
+
+# By itself: counting what is distinct beside the sums would cost as much as all of them.
+CHARGE_DAYS = f"""
+SELECT patient_no, as_of_us, count(paid_day) AS charge_days
+FROM (SELECT DISTINCT s.patient_no, s.as_of_us, p.paid_day
+      FROM spine s JOIN payments_facts p ON p.patient_no = s.patient_no AND {known_fact("p")} WHERE {CHARGE}) AS days
+GROUP BY patient_no, as_of_us"""
 
 LARGEST_LINE = f"""
 SELECT patient_no, as_of_us, max(cents) AS line_cents
@@ -47,8 +53,8 @@ MONEY = Family(
     name="money",
     description="What the patient is charged and pays",
     reads={"payments": ("kind", "amount_cents", "list_cents", "discount_cents", "service_line", "paid_at")},
-    parts={"entries": ENTRIES, "largest_line": LARGEST_LINE},
-    joined=("entries", "largest_line"),
+    parts={"entries": ENTRIES, "charge_days": CHARGE_DAYS, "largest_line": LARGEST_LINE},
+    joined=("entries", "charge_days", "largest_line"),
     features=(
         *(_paid(days) for days in WINDOWS),
         Feature("spend_paid_sum_ever_cents", "coalesce(paid, 0)", "Paid so far [cents]", "money", -1),

@@ -24,10 +24,9 @@ FROM spine s JOIN patients_facts p ON p.patient_no = s.patient_no AND p.known_us
 GROUP BY s.patient_no, s.as_of_us"""
 
 MEMBERS = f"""
-SELECT i.patient_no, i.as_of_us, o.patient_no AS member_no
-FROM self i
-JOIN spine s ON s.patient_no = i.patient_no AND s.as_of_us = i.as_of_us
-JOIN patients_facts o ON o.household_id = i.household_id AND o.patient_no <> i.patient_no
+SELECT s.patient_no, s.as_of_us, o.patient_no AS member_no
+FROM self s
+JOIN patients_facts o ON o.household_id = s.household_id AND o.patient_no <> s.patient_no
   AND o.departure IS NULL AND {known_fact("o")}"""
 
 HOUSEHOLD = "SELECT patient_no, as_of_us, count(*) AS others FROM members GROUP BY patient_no, as_of_us"

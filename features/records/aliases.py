@@ -19,7 +19,7 @@ patient_id: 病历号 病案号 患者编号 患者id 客户编号 会员号 就
     customer 病人 患者 id
 appointment_id: 预约号 预约编号 预约单号 预约id 挂号单号 appointment_id appointment_number
     appointment_no aptnum appt_id booking_id booking_number visit_id
-clinic_id: 门诊 诊所 门店 院区 分院 就诊机构 机构 clinic_id clinic clinic_name branch practice
+clinic_id: 诊所编号 门诊编号 门诊 诊所 门店 院区 分院 就诊机构 机构 clinic_id clinic clinic_name branch practice
     location site office facility neighbourhood neighborhood 创建机构
 clinician_id: 接诊医生 预约医生 就诊医生 主治医生 医生 责任医生 clinician_id provider_id provider dentist
     doctor clinician practitioner hygienist prov
@@ -29,7 +29,7 @@ status: 就诊状态 预约状态 到诊状态 状态 appointment_status apt_sta
     visit_status
 no_show: no_show noshow is_no_show missed 是否爽约 爽约 未到诊
 attended: attended showed showed_up is_attended arrived 是否到诊 是否到店 是否就诊 到诊
-booked: 预约创建时间 预约登记时间 下单时间 创建时间 登记时间 录入时间 booked_at booking_date booked_on
+booked: 预约创建时间 预约登记时间 登记预约时间 下单时间 创建时间 登记时间 录入时间 booked_at booking_date booked_on
     booking_time scheduled_day created_at created date_created sec_datetime_entry
     creation_date
 starts: 预约开始时间 预约就诊时间 开始时间 就诊时间 预约到诊时间 starts_at start_time appointment_date
@@ -38,8 +38,8 @@ starts: 预约开始时间 预约就诊时间 开始时间 就诊时间 预约�
 either: 预约时间 预约日期 reservation_date
 visited: 就诊日期 到诊日期 接诊时间 到诊时间 日期 visit_date date_of_visit date_of_service service_date
     date
-status_known_at: 状态更新时间 取消时间 更新时间 status_changed_at updated_at last_modified
-duration_minutes: 预约时长 时长 预约时长分钟 duration_minutes duration length minutes
+status_known_at: 状态更新时间 状态变更时间 状态时间 取消时间 更新时间 status_changed_at updated_at last_modified
+duration_minutes: 预约时长 时长 预约时长分钟 时长分钟 duration_minutes duration length minutes
 amount: 实收 实收金额 实付 实付金额 营业收入 订单折后价 金额 收费 amount_paid paid_amount amount fee total
     price dollar_value revenue
 full_name: 姓名 患者姓名 客户姓名 patient_name full_name name customer_name
@@ -79,13 +79,13 @@ CODED_SEXES: Mapping[str, tuple[str, ...]] = {"male": ("1",), "female": ("2",), 
 STATUSES: Mapping[str, tuple[str, ...]] = _listed("""
 booked: 预约 已预约 待确认 未确认 已确认 待就诊 待到诊 booked scheduled confirmed unconfirmed pending open
     reserved 未到期
-arrived: 签到 已签到 候诊 就诊中 治疗中 arrived checkedin intreatment inprogress seated treatment
+arrived: 签到 已签到 已到店 候诊 就诊中 治疗中 arrived checkedin intreatment inprogress seated treatment
 completed: 已到 到诊 已到诊 已就诊 已完成 完成 就诊完成 治疗完成 已结账 已结算 已离开 completed complete attended show
     showed finished fulfilled checkedout done
 no_show: 爽约 已爽约 失约 未到 未到诊 未赴约 noshow missed dna didnotattend failed
 cancelled_late: 当日取消 临时取消 latecancel latecancelled latecanceled cancelledlate
     shortnotice
-cancelled_early: 取消 已取消 预约取消 cancelled canceled cancel cancelledearly 已作废
+cancelled_early: 取消 已取消 预约取消 cancelled canceled cancel cancelledearly 提前取消 已作废
 rescheduled: 改约 已改约 改期 已改期 rescheduled postponed moved
 """)
 YES, NO = ("yes", "y", "true", "t", "1", "是", "有"), ("no", "n", "false", "f", "0", "否", "无", "没有")

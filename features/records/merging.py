@@ -229,18 +229,24 @@ def put_merges(con: duckdb.DuckDBPyConnection, name: str, merges: Sequence[Merge
 
 
 def attach_survivors(con: duckdb.DuckDBPyConnection) -> bool:
-    """Make table ``survivors`` (one row per `Span`) if anybody was merged; say whether.
+    """Make table ``survivors`` (one row per `Span`) unless it is there; say whether anybody was merged.
 
     Parameters
     ----------
     con : duckdb.DuckDBPyConnection
-        With records attached. Tables put there without merges hold none.
+        With records attached, which drops what older records had left. Tables
+        put there without merges hold none.
     """
-    if not con.execute(f"SELECT 1 FROM information_schema.tables WHERE table_name = '{MERGES}'").fetchall():
+    try:
+        return bool(con.execute("SELECT 1 FROM survivors LIMIT 1").fetchall())
+    except duckdb.CatalogException:
+        pass
+    try:
+        found = list(spans(stored_merges(con)))
+    except duckdb.CatalogException:
         return False
-    found = list(spans(stored_merges(con)))
     con.execute(
-        """CREATE OR REPLACE TEMP TABLE survivors AS
+        """CREATE TEMP TABLE survivors AS
         SELECT unnest($old::VARCHAR[]) AS patient_id, unnest($new::VARCHAR[]) AS survivor_id,
                unnest($from::TIMESTAMPTZ[]) AS from_at, unnest($until::TIMESTAMPTZ[]) AS until_at""",
         {

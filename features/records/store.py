@@ -46,6 +46,7 @@ DERIVED = "derived"
 DERIVABLE = ("clinics", "clinicians", "patients")
 # Patient `old_id` is `new_id` from `known_at` on.
 MERGES = "merges"
+SURVIVORS = "survivors"  # whose history a merged number belongs to (`features.records.merging`)
 OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     QUARANTINE: QUARANTINE_COLUMNS,
     DERIVED: {"table_name": "VARCHAR", "id": "VARCHAR", **KEPT_COLUMNS},
@@ -189,6 +190,7 @@ class RecordStore:
                     f"FROM ({self._select(DERIVED, pinned[DERIVED])}) WHERE table_name = '{name}'"
                 )
             con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {sql}")
+        con.execute(f"DROP TABLE IF EXISTS {SURVIVORS}")  # whoever needs it makes it of these merges
 
     def commit(self, changes: Mapping[str, Rows], made: Made) -> Entry:
         """Write one import's rows, all tables or none.

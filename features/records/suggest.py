@@ -79,7 +79,7 @@ def suggest_mapping(path: Path, time_zone: str = "") -> str:
                 draft.dates[draft.columns[role]] = found
         _settle_times(draft)
         status = _status(draft)
-        body = _appointments(draft, status) if status else _visits(draft)
+        body = _appointments(draft, status) if status else _register(draft) if _is_register(draft) else _visits(draft)
         return "\n".join([*_top(draft, path, time_zone), *body, *_rest(draft)]) + "\n"
 
 
@@ -212,14 +212,28 @@ def _appointments(draft: _Draft, status: str) -> list[str]:
     if amount := draft.take("amount"):
         lines.append(f'fee_cents = {{ column = {_toml(amount)}, unit = "{_unit(amount)}" }}')
         draft.doubt(f"fee_cents: {amount} is taken to be in the {_unit(amount)} unit of the currency")
-    known_from = booked or starts
-    people = ["", "[tables.patients.columns]", _required("patient_id", patient)]
-    people += [f"known_from_at = {_toml(known_from)}"] if known_from else []
-    people += _person(draft, starts or booked)
+    return [*_people(draft, patient, booked or starts, starts or booked), *lines]
+
+
+def _people(draft: _Draft, patient: str, known_from: str, at: str) -> list[str]:
+    """Tables of patients and of their names; ages are as of the column `at`."""
+    keys = [_required("patient_id", patient), *([f"known_from_at = {_toml(known_from)}"] if known_from else [])]
+    people = ["", "[tables.patients.columns]", *keys, *_person(draft, at)]
     contact = _plain(draft, ("full_name", "phone", "email"))
-    if contact:
-        contact = ["", "[tables.contact_details.columns]", *people[2:4], *contact]
-    return [*people, *contact, *lines]
+    return [*people, "", "[tables.contact_details.columns]", *keys, *contact] if contact else people
+
+
+def _is_register(draft: _Draft) -> bool:
+    """Whether the file lists patients: no day of a visit, and hardly a patient twice (some systems keep old rows)."""
+    patient = draft.columns.get("patient_id", "")
+    has_visits = bool({"starts", "visited", "amount"} & draft.columns.keys())
+    return not has_visits and (not patient or draft.look.distinct(patient) > 0.8 * draft.look.raw.rows)
+
+
+def _register(draft: _Draft) -> list[str]:
+    draft.doubt("no column tells of a visit: every row was taken as one patient of a list")
+    registered = draft.take("booked")
+    return _people(draft, draft.take("patient_id"), registered, registered)
 
 
 def _booking_times(draft: _Draft, booked: str, starts: str) -> list[str]:

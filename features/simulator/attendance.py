@@ -8,6 +8,7 @@ or missed. Each step's probability is known, so those of the whole are exact.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import exp, log1p
 from typing import Literal, NamedTuple, get_args
 
@@ -25,7 +26,8 @@ def logistic(value: float) -> float:
     return 1 / (1 + exp(-value))
 
 
-class Circumstances(NamedTuple):
+@dataclass(slots=True)
+class Circumstances:
     """What the truth depends on, as of the booking.
 
     Attributes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heapify
+from functools import partial
 
 from features.simulator.attendance import (
     Circumstances,
@@ -49,6 +49,10 @@ def book(world: World, request: Request, minute: int) -> Booking | None:
         is_new=request.person.visits == 0,
     )
     world.bookings.append(booking)
+    person = request.person
+    if len(person.standing) > 3:
+        person.standing = [other for other in person.standing if other.status == "booked"]
+    person.standing.append(booking)
     item = request.item
     if item is not None:
         item.scheduled, item.booking = minute, booking
@@ -63,8 +67,8 @@ def decide_fate(world: World, booking: Booking) -> None:
     booking.logit = no_show_logit(rates, facts)
     booking.late = late_exit_weight(rates, facts)
     plan_reminder(world, booking)
-    minute, action = draw_end(world, booking, facts)
-    world.agenda.at(minute, action, booking)
+    booking.ends, action = draw_end(world, booking, facts)
+    world.agenda.at(booking.ends, action, booking)
 
 
 def draw_end(world: World, booking: Booking, facts: Circumstances) -> tuple[int, End]:
@@ -89,37 +93,30 @@ def draw_again(world: World, booking: Booking, now: int) -> None:
     if booking.message is None:
         booking.reminder = "none"
         plan_reminder(world, booking, now)
-    minute, action = draw_end(world, booking, facts)
-    while minute <= now:
-        minute, action = draw_end(world, booking, facts)
-    world.agenda.at(minute, action, booking)
+    booking.ends, action = draw_end(world, booking, facts)
+    while booking.ends <= now:
+        booking.ends, action = draw_end(world, booking, facts)
+    world.agenda.at(booking.ends, action, booking)
 
 
 def call_off(world: World, person: Person, minute: int) -> None:
     """Let the bookings of one who died or moved away be cancelled on the morning of `minute`'s day."""
-    heap = world.agenda.heap
-    held = [e for e in heap if e[2] in ENDS and e[3].request.person is person and e[3].status == "booked"]
-    if not held:
-        return
-    ends = {entry[1] for entry in held}
-    heap[:] = [entry for entry in heap if entry[1] not in ends]
-    heapify(heap)
     morning = minute // DAY * DAY + WAKES
-    for _, _, _, booking in held:
-        world.agenda.at(morning, cancel_early if booking.start - DAY >= morning else cancel_late, booking)
+    for booking in person.standing:
+        if booking.status == "booked" and world.agenda.strike(partial(_is_end_of, booking), booking.ends):
+            world.agenda.at(morning, cancel_early if booking.start - DAY >= morning else cancel_late, booking)
+
+
+def _is_end_of(booking: Booking, action: End, subject: object) -> bool:
+    return subject is booking and action in ENDS
 
 
 def _circumstances(world: World, booking: Booking) -> Circumstances:
     day, clock = divmod(booking.start, DAY)
     person = booking.request.person
-    return Circumstances(
-        personal_effect=person.personal_effect,
-        lead_days=(booking.start - booking.booked) / DAY,
-        age=world.opening.years[day] - person.birth_year,
-        is_early=clock < EARLY_MORNING_ENDS,
-        is_monday=world.opening.weekdays[day] == 0,
-        is_new=booking.is_new,
-    )
+    lead_days, age = (booking.start - booking.booked) / DAY, world.opening.years[day] - person.birth_year
+    is_early, is_monday = clock < EARLY_MORNING_ENDS, world.opening.weekdays[day] == 0
+    return Circumstances(person.personal_effect, lead_days, age, is_early, is_monday, booking.is_new)
 
 
 def _end(world: World, booking: Booking, status: str, minute: int) -> None:

@@ -7,7 +7,7 @@ from math import exp
 import numpy as np
 
 from features.simulator.bookings import book, call_off
-from features.simulator.hazards import WEEKS_PER_YEAR
+from features.simulator.hazards import WEEKS_PER_YEAR, first_week
 from features.simulator.opening import DAY
 from features.simulator.treatments import after_step, drop_rest, propose
 from features.simulator.world import Booking, Due, Person, Request, World
@@ -58,17 +58,20 @@ def week(world: World, subject: None, minute: int) -> None:
     panel, rates = world.panel, world.rates
     year = world.opening.years[minute // DAY]
     chance = world.rng.random((4, len(panel.in_care)))
-    dies, moves = panel.departing(rates.demand, year)
-    departs = panel.in_care & (chance[0] < dies + moves)
-    for n in np.flatnonzero(departs).tolist():
-        _depart(world, world.people[n], minute, "deceased" if chance[0, n] < dies[n] else "moved")
-    for n in np.flatnonzero(panel.in_care & (chance[1] < panel.leaving(rates, minute))).tolist():
+    here = np.flatnonzero(panel.in_care)
+    dies, moves = panel.departing(rates.demand, year, here)
+    departs = chance[0, here] < dies + moves
+    for n, chance_to_die in zip(here[departs].tolist(), dies[departs].tolist(), strict=True):
+        _depart(world, world.people[n], minute, "deceased" if chance[0, n] < chance_to_die else "moved")
+    here = here[panel.in_care[here]]
+    for n in here[chance[1, here] < panel.leaving(rates, minute, here)].tolist():
         leave(world, world.people[n], minute)
     hurts = 1 - exp(-rates.demand.emergencies_per_year / WEEKS_PER_YEAR)
     for n in np.flatnonzero(panel.in_care & (chance[2] < hurts)).tolist():
         world.agenda.at(_some_minute(world, minute), feel_pain, world.people[n])
-    comes = panel.in_care & ~panel.is_booked & (chance[3] < panel.booking(rates, minute, year))
-    for n in np.flatnonzero(comes).tolist():
+    is_near = panel.due <= minute - first_week(rates.demand) * WEEK
+    free = np.flatnonzero(panel.in_care & ~panel.is_booked & is_near)
+    for n in free[chance[3, free] < panel.booking(rates, minute, year, free)].tolist():
         person = world.people[n]
         world.agenda.at(_some_minute(world, minute), come_back, (person, person.round))
     world.agenda.at(minute + WEEK, week, None)

@@ -9,13 +9,11 @@ from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from features.records.schema import Table
 from features.records.tables import TABLES
 from features.simulator.export_fhir import write_ndjson
-from features.simulator.export_open_dental import filling, open_dental_mapping
 from features.simulator.headers_zh import FILES_ZH, HEADERS_ZH, VALUES_ZH
 from features.simulator.plan import PracticePlan, plan_text
 from features.simulator.practice import SimulatedPractice
@@ -23,6 +21,7 @@ from features.simulator.practice import SimulatedPractice
 INSTANT = "%Y-%m-%d %H:%M:%S"
 DATE = "%Y-%m-%d"
 PLAN_FILE = "plan.json"
+BATCH = 16_384  # rows that are formatted at a time
 Dialect = Literal["csv-en", "csv-zh", "fhir", "open-dental"]
 
 
@@ -111,6 +110,8 @@ PartWriter = Callable[[SimulatedPractice, bool], tuple[list[Path], dict[str, pd.
 @contextmanager
 def _writer(out: Path, dialect: Dialect, database: str) -> Iterator[PartWriter]:
     if dialect == "open-dental":
+        from features.simulator.export_open_dental import filling  # loads the database libraries
+
         with filling(database) as fill:
             yield fill
     elif dialect == "fhir":
@@ -132,6 +133,8 @@ def mapping_text(time_zone: str, dialect: Dialect = "csv-en") -> str:
     if dialect == "fhir":
         return f'format = "fhir"\nname = "Simulated practice"\ntime_zone = "{time_zone}"\n'
     if dialect == "open-dental":
+        from features.simulator.export_open_dental import open_dental_mapping
+
         return open_dental_mapping(time_zone)
     lines = [
         'name = "Simulated practice"',
@@ -182,7 +185,8 @@ def _as_text(frame: pd.DataFrame, table: Table, time_zone: str, dialect: Dialect
 
 
 def _instants(values: pd.Series, time_zone: str) -> pa.Array:
-    moments = pd.to_datetime(values, utc=True).dt.tz_convert(time_zone).dt.tz_localize(None)
+    known = values if isinstance(values.dtype, pd.DatetimeTZDtype) else pd.to_datetime(values, utc=True)
+    moments = known.dt.tz_convert(time_zone).dt.tz_localize(None)
     return pa.array(moments.astype("datetime64[s]"), type=pa.timestamp("s"), from_pandas=True).cast(pa.string())
 
 
@@ -196,8 +200,7 @@ def _booleans(values: pd.Series) -> pa.Array:
 
 def _texts(values: pd.Series, translated: Mapping[str, str]) -> pa.Array:
     shown = values.map(translated).fillna(values) if translated else values
-    texts = pa.array(shown, type=pa.string(), from_pandas=True)
-    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+    return pa.array(shown, type=pa.string(), from_pandas=True)
 
 
 def _truth_text(frame: pd.DataFrame, time_zone: str) -> pa.Table:
@@ -218,7 +221,7 @@ def _truth_text(frame: pd.DataFrame, time_zone: str) -> pa.Table:
 
 def _write(table: pa.Table, path: Path, is_first: bool) -> None:
     # No value holds a comma, a quote or a line break, so that none needs quotes.
-    options = pa_csv.WriteOptions(include_header=False, quoting_style="none")
+    options = pa_csv.WriteOptions(include_header=False, quoting_style="none", batch_size=BATCH)
     with path.open("wb" if is_first else "ab") as file:
         if is_first:
             file.write((",".join(table.column_names) + "\n").encode())

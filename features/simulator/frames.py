@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from features.simulator.columns import BookingColumns, columns_of, texts
 from features.simulator.names import draw_names, draw_phones
 from features.simulator.one_clinic import Site
 from features.simulator.opening import DAY
 from features.simulator.people import People
-from features.simulator.world import Booking, Message, World
+from features.simulator.world import Message, World
 
 # Longest time between a booking and its visit that an exported row can show, in days.
 REACH = 90
@@ -93,36 +94,32 @@ def contact_details_frame(patients: pd.DataFrame, people: People, site: Site, rn
     )
 
 
-def exported_bookings(world: World, site: Site) -> list[Booking]:
-    """Bookings whose visit lies in the exported years or after them."""
-    return [booking for booking in world.bookings if booking.start >= site.span.window]
-
-
-def positions_of(bookings: Sequence[Booking]) -> dict[int, int]:
-    """Position of each exported booking by its number in the simulation."""
-    return {booking.number: position for position, booking in enumerate(bookings)}
-
-
-def appointments_frame(bookings: Sequence[Booking], site: Site) -> pd.DataFrame:
+def appointments_frame(bookings: BookingColumns, site: Site) -> pd.DataFrame:
     """One row per booking, in the order of booking."""
     return pd.DataFrame(
         {
-            "appointment_id": site.ids("A", range(len(bookings))),
-            "patient_id": site.ids("P", [booking.request.person.index for booking in bookings], 6),
+            "appointment_id": site.ids("A", np.arange(len(bookings))),
+            "patient_id": site.ids("P", bookings.person, 6),
             "clinic_id": site.tag,
-            "clinician_id": [booking.clinician.name for booking in bookings],
-            "service_line": [booking.request.line for booking in bookings],
-            "booked_at": site.instants([booking.booked for booking in bookings]),
-            "starts_at": site.instants([booking.start for booking in bookings]),
+            "clinician_id": bookings.clinician,
+            "service_line": bookings.line,
+            "booked_at": site.instants(bookings.booked),
+            "starts_at": site.instants(bookings.start),
             "is_start_time_known": True,
-            "duration_minutes": [booking.end - booking.start for booking in bookings],
-            "status": [booking.status for booking in bookings],
-            "status_known_at": site.instants([booking.known for booking in bookings]),
-            "is_requested_clinician": [booking.is_requested for booking in bookings],
-            "recall_type": [booking.request.recall_type for booking in bookings],
-            "fee_cents": pd.array([booking.fee_cents for booking in bookings], dtype="Int64"),
+            "duration_minutes": bookings.minutes,
+            "status": bookings.status,
+            "status_known_at": site.instants(bookings.known),
+            "is_requested_clinician": bookings.is_requested,
+            "recall_type": bookings.recall_type,
+            "fee_cents": cents(bookings.fee_cents),
         }
     )
+
+
+def cents(values: np.ndarray) -> pd.arrays.IntegerArray:
+    """Whole numbers; NaN is missing."""
+    gaps = np.isnan(values)
+    return pd.arrays.IntegerArray(np.where(gaps, 1, values).astype(np.int64), gaps)
 
 
 def exported_messages(world: World, site: Site) -> list[Message]:
@@ -131,21 +128,25 @@ def exported_messages(world: World, site: Site) -> list[Message]:
     return [m for m in world.messages if (m.booking.start if m.booking else m.sent) >= window]
 
 
-def communications_frame(messages: Sequence[Message], bookings: Sequence[Booking], site: Site) -> pd.DataFrame:
+def communications_frame(messages: Sequence[Message], bookings: BookingColumns, site: Site) -> pd.DataFrame:
     """One row per message or call, in the order of sending."""
-    position = positions_of(bookings)
+    people, channels, purposes, campaigns, sent, replied, outcomes = columns_of(
+        messages, "person.index", "channel", "purpose", "campaign", "sent", "replied", "outcome"
+    )
+    about = np.array([-1 if message.booking is None else message.booking.number for message in messages], dtype=int)
+    channel, sent_at, replied_at = texts(channels), np.array(sent, dtype=float), np.array(replied, dtype=float)
     return pd.DataFrame(
         {
-            "communication_id": site.ids("M", range(len(messages))),
-            "patient_id": site.ids("P", [message.person.index for message in messages], 6),
-            "appointment_id": site.ids("A", [position[m.booking.number] if m.booking else -1 for m in messages]),
+            "communication_id": site.ids("M", np.arange(len(messages))),
+            "patient_id": site.ids("P", people, 6),
+            "appointment_id": site.ids("A", bookings.position[about]),
             "direction": "out",
-            "channel": [message.channel for message in messages],
-            "purpose": [message.purpose for message in messages],
-            "campaign_id": [message.campaign for message in messages],
-            "sent_at": site.instants([message.sent for message in messages]),
-            "delivered_at": site.instants([m.sent if m.channel != "phone" else m.replied for m in messages]),
-            "replied_at": site.instants([message.replied for message in messages]),
-            "outcome": [message.outcome for message in messages],
+            "channel": channel,
+            "purpose": texts(purposes),
+            "campaign_id": texts(campaigns),
+            "sent_at": site.instants(sent_at),
+            "delivered_at": site.instants(np.where(channel != "phone", sent_at, replied_at)),
+            "replied_at": site.instants(replied_at),
+            "outcome": texts(outcomes),
         }
     )

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from features.simulator.columns import BookingColumns, columns_of, texts
 from features.simulator.contacts import HOLD_OUT
-from features.simulator.frames import positions_of
+from features.simulator.frames import cents
 from features.simulator.one_clinic import Site
 from features.simulator.opening import DAY
-from features.simulator.world import Arm, Booking, World
+from features.simulator.world import Arm, PlanItem, World
 
 CODES = {
     "hygiene": "D1110",
@@ -28,121 +29,130 @@ REVIEW_STATES = {"written": 0.82, "unwritten": 0.06, "ignored": 0.04, "to_correc
 KINDS = ("charge", "payment", "refund")
 
 
-def plan_items_frame(world: World, bookings: Sequence[Booking], site: Site) -> pd.DataFrame:
+def plan_items_frame(items: Sequence[PlanItem], bookings: BookingColumns, site: Site) -> pd.DataFrame:
     """One row per item that was proposed in the exported years."""
-    items = [item for item in world.items if item.proposed >= site.span.window]
-    position = positions_of(bookings)
-    last = [item.booking for item in items]
+    milestones = ("proposed", "accepted", "scheduled", "completed", "declined")
+    plans, people, proposers, lines, urgencies, fees, *minutes = columns_of(
+        items, "plan", "person.index", "proposed_by", "line", "urgency", "fee_cents", *milestones
+    )
     return pd.DataFrame(
         {
-            "plan_item_id": site.ids("I", range(len(items))),
-            "plan_id": site.ids("T", [item.plan - 1 for item in items]),
-            "patient_id": site.ids("P", [item.person.index for item in items], 6),
+            "plan_item_id": site.ids("I", np.arange(len(items))),
+            "plan_id": site.ids("T", np.array(plans, dtype=int) - 1),
+            "patient_id": site.ids("P", people, 6),
             "clinic_id": site.tag,
-            "clinician_id": [item.proposed_by for item in items],
-            "appointment_id": site.ids("A", [position.get(b.number, -1) if b else -1 for b in last]),
-            "service_line": [item.line for item in items],
-            "procedure_code": [CODES[item.line] for item in items],
-            "urgency": [item.urgency for item in items],
-            "fee_cents": [item.fee_cents for item in items],
-            "proposed_at": site.instants([item.proposed for item in items]),
-            "accepted_at": site.instants([item.accepted for item in items]),
-            "scheduled_at": site.instants([item.scheduled for item in items]),
-            "completed_at": site.instants([item.completed for item in items]),
-            "declined_at": site.instants([item.declined for item in items]),
+            "clinician_id": texts(proposers),
+            "appointment_id": site.ids("A", bookings.position[_last_bookings(items)]),
+            "service_line": texts(lines),
+            "procedure_code": texts([CODES[line] for line in lines]),
+            "urgency": texts(urgencies),
+            "fee_cents": np.array(fees, dtype=np.int64),
         }
+        | {f"{name}_at": site.instants(at) for name, at in zip(milestones, minutes, strict=True)}
     )
+
+
+def exported_items(world: World, site: Site) -> list[PlanItem]:
+    """Items that were proposed in the exported years."""
+    return [item for item in world.items if item.proposed >= site.span.window]
+
+
+def _last_bookings(items: Sequence[PlanItem]) -> np.ndarray:
+    """Number of each item's last booking; -1 for none."""
+    return np.array([-1 if item.booking is None else item.booking.number for item in items], dtype=int)
 
 
 def recalls_frame(world: World, site: Site) -> pd.DataFrame:
     """One row per state of a patient's recall: due anew after each check-up, or switched off."""
-    rows = [(due.person, due.known, due.due, False) for due in world.dues]
-    last = {due.person.index: due for due in world.dues}
-    rows += [(p, p.opted_out, last[p.index].due, True) for p in world.people if p.opted_out and p.index in last]
-    rows = [row for row in rows if row[1] <= site.span.now]
-    people = [row[0] for row in rows]
+    dues = world.dues
+    person, known, due = (np.array(values, dtype=int) for values in columns_of(dues, "person.index", "known", "due"))
+    newest = np.full(len(world.people), -1)
+    newest[person] = np.arange(len(dues))  # of several, the last one stays
+    out = [p.index for p in world.people if p.opted_out and newest[p.index] >= 0]
+    of = np.concatenate([np.arange(len(dues)), newest[out]]).astype(int)
+    known = np.concatenate([known, [world.people[n].opted_out for n in out]])
+    is_disabled = np.arange(len(of)) >= len(dues)
+    keep = known <= site.span.now
+    of, known, is_disabled = of[keep], known[keep].astype(int), is_disabled[keep]
+    intervals = np.array([round(p.interval_months * 365.25 / 12) for p in world.people])
+    patients = site.ids("P", person[of], 6)
     return pd.DataFrame(
         {
-            "recall_id": [f"{patient}|check_up" for patient in site.ids("P", [p.index for p in people], 6)],
-            "patient_id": site.ids("P", [person.index for person in people], 6),
+            "recall_id": patients + "|check_up",
+            "patient_id": patients,
             "recall_type": "check_up",
-            "disabled_reason": ["opted out" if row[3] else "" for row in rows],
-            "interval_days": [round(person.interval_months * 365.25 / 12) for person in people],
-            "is_disabled": [row[3] for row in rows],
-            "due_on": site.days([row[2] for row in rows]),
-            "known_from_at": site.instants([row[1] for row in rows]),
+            "disabled_reason": np.where(is_disabled, "opted out", "").astype(object),
+            "interval_days": intervals[person[of]],
+            "is_disabled": is_disabled,
+            "due_on": site.days(due[of]),
+            "known_from_at": site.instants(known),
         }
     )
 
 
-def payments_frame(world: World, bookings: Sequence[Booking], site: Site, rng: np.random.Generator) -> pd.DataFrame:
+def payments_frame(
+    world: World, items: Sequence[PlanItem], bookings: BookingColumns, site: Site, rng: np.random.Generator
+) -> pd.DataFrame:
     """A charge per visit, its payment on the day or some weeks later, and a few refunds."""
+    place, minute, kind, method = _movements(world, bookings, site, rng)
+    is_charge, charged = kind == "charge", bookings.fee_cents[place]
+    listed = bookings.list_cents[place].astype(float)
+    item_of = np.full(len(bookings.position), -1)
+    item_of[_last_bookings(items)] = np.arange(len(items))
+    item_of[-1] = -1
+    return pd.DataFrame(
+        {
+            "payment_id": site.ids("F", np.arange(len(place))),
+            "patient_id": site.ids("P", bookings.person[place], 6),
+            "clinic_id": site.tag,
+            "appointment_id": site.ids("A", place),
+            "plan_item_id": site.ids("I", item_of[bookings.number[place]]),
+            "kind": kind,
+            "service_line": bookings.line[place],
+            "method": np.where(is_charge, "", method),
+            "list_cents": cents(np.where(is_charge, listed, np.nan)),
+            "discount_cents": cents(np.where(is_charge, listed - charged, np.nan)),
+            "amount_cents": np.where(kind == "refund", -charged, charged).astype(np.int64),
+            "paid_at": site.instants(minute),
+        }
+    )
+
+
+def _movements(
+    world: World, bookings: BookingColumns, site: Site, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Position of the booking, minute, kind and means of all charges, payments and refunds, in order of time."""
     rates, now = world.rates.plans, site.span.now
-    seen = [(n, b) for n, b in enumerate(bookings) if b.fee_cents is not None]
-    size = len(seen)
-    ended = np.array([b.known for _, b in seen], dtype=float)
+    place = np.flatnonzero(~np.isnan(bookings.fee_cents))
+    ended, size = bookings.known[place], len(place)
     late = np.where(rng.random(size) < rates.pays_at_once, 5, np.floor(rng.exponential(25 * DAY, size)) + DAY)
     refund_at = ended + np.floor(rng.exponential(20 * DAY, size)) + DAY
     is_refunded = rng.random(size) < rates.refunded
-    place = np.array([n for n, _ in seen], dtype=int)
-    list_cents = np.array([b.list_cents for _, b in seen], dtype=np.int64)
-    amount = np.array([b.fee_cents for _, b in seen], dtype=np.int64)
-    method = rng.choice(list(METHODS), size=size, p=list(METHODS.values()))
-    people = np.array([b.request.person.index for _, b in seen], dtype=int)
-    lines = np.array([b.request.line for _, b in seen], dtype=object)
+    method = rng.choice(list(METHODS), size=size, p=list(METHODS.values())).astype(object)
     keeps = (np.ones(size, bool), ended + late <= now, is_refunded & (refund_at <= now))
-    parts = []
-    for kind, at, keep in zip(KINDS, (ended, ended + late, refund_at), keeps, strict=True):
-        sign = -1 if kind == "refund" else 1
-        has_list = kind == "charge"
-        parts.append(
-            pd.DataFrame(
-                {
-                    "person": people[keep],
-                    "place": place[keep],
-                    "kind": kind,
-                    "service_line": lines[keep],
-                    "method": "" if has_list else method[keep],
-                    "list_cents": pd.array(list_cents[keep] if has_list else [None] * int(keep.sum()), dtype="Int64"),
-                    "discount_cents": pd.array(
-                        (list_cents - amount)[keep] if has_list else [None] * int(keep.sum()), dtype="Int64"
-                    ),
-                    "amount_cents": sign * amount[keep],
-                    "minute": at[keep],
-                }
-            )
-        )
-    frame = pd.concat(parts, ignore_index=True).sort_values(["minute", "place", "kind"], ignore_index=True)
-    items = {
-        booking.number: n
-        for n, item in enumerate(i for i in world.items if i.proposed >= site.span.window)
-        if (booking := item.booking) is not None
-    }
-    item_of = np.array([items.get(booking.number, -1) for booking in bookings] or [-1])
-    frame["payment_id"] = site.ids("F", range(len(frame)))
-    frame["patient_id"] = site.ids("P", frame["person"].tolist(), 6)
-    frame["clinic_id"] = site.tag
-    frame["appointment_id"] = site.ids("A", frame["place"].tolist())
-    frame["plan_item_id"] = site.ids("I", item_of[frame["place"].to_numpy(dtype=int)].tolist())
-    frame["paid_at"] = site.instants(frame["minute"].to_numpy())
-    return frame
+    times = (ended, ended + late, refund_at)
+    places = np.concatenate([place[keep] for keep in keeps])
+    minutes = np.concatenate([at[keep] for at, keep in zip(times, keeps, strict=True)])
+    methods = np.concatenate([method[keep] for keep in keeps])
+    kinds = np.repeat(np.arange(len(KINDS)), [int(keep.sum()) for keep in keeps])
+    order = np.lexsort((kinds, places, minutes))
+    return places[order], minutes[order], texts(KINDS)[kinds[order]], methods[order]
 
 
-def chart_notes_frame(bookings: Sequence[Booking], site: Site, rng: np.random.Generator) -> pd.DataFrame:
+def chart_notes_frame(bookings: BookingColumns, site: Site, rng: np.random.Generator) -> pd.DataFrame:
     """One note per visit; most are written within days."""
-    seen = [(n, b) for n, b in enumerate(bookings) if b.status == "completed"]
-    states = rng.choice(list(REVIEW_STATES), size=len(seen), p=list(REVIEW_STATES.values()))
-    known = np.array([b.known for _, b in seen], dtype=float)
-    reviewed = known + 10 + np.floor(rng.exponential(2 * DAY, len(seen)))
+    place = np.flatnonzero(bookings.status == "completed")
+    states = rng.choice(list(REVIEW_STATES), size=len(place), p=list(REVIEW_STATES.values())).astype(object)
+    reviewed = bookings.known[place] + 10 + np.floor(rng.exponential(2 * DAY, len(place)))
     is_set = (states != "unwritten") & (reviewed <= site.span.now)
     return pd.DataFrame(
         {
-            "chart_note_id": site.ids("N", range(len(seen))),
-            "patient_id": site.ids("P", [b.request.person.index for _, b in seen], 6),
-            "appointment_id": site.ids("A", [n for n, _ in seen]),
-            "clinician_id": [b.clinician.name for _, b in seen],
+            "chart_note_id": site.ids("N", np.arange(len(place))),
+            "patient_id": site.ids("P", bookings.person[place], 6),
+            "appointment_id": site.ids("A", place),
+            "clinician_id": bookings.clinician[place],
             "review_state": np.where(is_set, states, "unwritten"),
-            "visited_at": site.instants([b.start for _, b in seen]),
+            "visited_at": site.instants(bookings.start[place]),
             "reviewed_at": site.instants(np.where(is_set, reviewed, np.nan)),
         }
     )

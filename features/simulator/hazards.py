@@ -7,6 +7,7 @@ and one who has no recall visit booked books one with `booking_chance`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 
@@ -22,10 +23,21 @@ WINDOW_WEEKS = 8  # a recall's effect is judged after this long
 
 def due_profile(rates: DemandRates, weeks_since_due: np.ndarray) -> np.ndarray:
     """Weekly chance of the mean person to book unasked, by weeks since the due date."""
-    starts = np.array([start for start, _ in rates.due_hazard]) - rates.due_ahead_weeks
-    chances = np.array([0.0, *[chance for _, chance in rates.due_hazard]])
+    starts, chances = _due_steps(rates.due_hazard, rates.due_ahead_weeks)
     profile: np.ndarray = chances[np.searchsorted(starts, weeks_since_due, side="right")]
     return profile
+
+
+def first_week(rates: DemandRates) -> int:
+    """Weeks since the due date before which nobody books unasked."""
+    return rates.due_hazard[0][0] - rates.due_ahead_weeks
+
+
+@cache
+def _due_steps(due_hazard: tuple[tuple[int, float], ...], ahead_weeks: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weeks since the due date at which the chance changes; the chance before the first, and from each on."""
+    starts = np.array([start for start, _ in due_hazard]) - ahead_weeks
+    return starts, np.array([0.0, *[chance for _, chance in due_hazard]])
 
 
 def booking_chance(rates: DemandRates, weeks_since_due: np.ndarray, rate: np.ndarray, factor: np.ndarray) -> np.ndarray:
@@ -125,6 +137,7 @@ def window_truth(
     return booked, attended
 
 
+@cache
 def attends_by(median: float, spread: float, kept: float, weeks: int) -> np.ndarray:
     """P(attended before the window's end | booked in week k), first booking alone.
 
@@ -134,4 +147,6 @@ def attends_by(median: float, spread: float, kept: float, weeks: int) -> np.ndar
     left = np.maximum((weeks - np.arange(weeks)) * 7 - 3.5, 0.5)
     # A logistic curve stands for the normal distribution's; it is off by 0.01 at most.
     share = np.array([logistic(1.702 * float(np.log(days / median)) / spread) for days in left])
-    return kept * share
+    attends: np.ndarray = kept * share
+    attends.flags.writeable = False  # kept for the next caller
+    return attends

@@ -33,7 +33,7 @@ def collector_off() -> Iterator[None]:
             gc.enable()
 
 
-@lru_cache(maxsize=6)
+@lru_cache(maxsize=12)
 def _ids(prefix: str, digits: int, count: int) -> np.ndarray:
     """Ids 1 to `count`, and empty text at the end."""
     return np.array([f"{prefix}{number:0{digits}d}" for number in range(1, count + 1)] + [""], dtype=object)
@@ -91,7 +91,7 @@ class Site:
         zoned = local.dt.tz_localize(self.plan.time_zone, ambiguous=is_summer, nonexistent="shift_forward")
         return zoned.dt.tz_convert("UTC")
 
-    def months(self, minutes: Sequence[int]) -> pd.Series:
+    def months(self, minutes: np.ndarray) -> pd.Series:
         """Midnight of each local month's first day, without a zone."""
         months = np.datetime64(self.span.origin, "m") + np.array(minutes, dtype="timedelta64[m]")
         return pd.Series(months.astype("datetime64[M]").astype("datetime64[s]"))

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 
-import chinese_calendar
+from features.opening_days import CHINA, SPRING_FESTIVAL, CalendarDay, calendar_days
 
 DAY = 1440
 OPENS = 9 * 60
@@ -88,37 +88,31 @@ class Opening:
         return self.next_open_day(day) * DAY + OPENS + int(chance * (CLOSES - OPENS))
 
 
+@lru_cache(maxsize=4)
 def draw_up_opening(first_day: date, days: int) -> Opening:
     """Opening days of `days` days from `first_day` on.
 
-    Public holidays come from ``chinese_calendar``; years it does not know
-    have none.
+    Public holidays are China's, as in `features.opening_days`.
     """
-    dates = [first_day + timedelta(days=n) for n in range(days)]
-    kinds = [_kind(day) for day in dates]
+    listed = list(calendar_days(CHINA, first_day, first_day + timedelta(days=days - 1)))
     return Opening(
         first_day=first_day,
-        is_open=tuple(kind != "closed" for kind in kinds),
-        weights=tuple(_weight(day, kind) for day, kind in zip(dates, kinds, strict=True)),
-        weekdays=tuple(day.weekday() for day in dates),
-        years=tuple(day.year for day in dates),
-        months=tuple(day.month for day in dates),
+        is_open=tuple(not _is_festival(each) for each in listed),
+        weights=tuple(_weight(each) for each in listed),
+        weekdays=tuple(each.day.weekday() for each in listed),
+        years=tuple(each.day.year for each in listed),
+        months=tuple(each.day.month for each in listed),
     )
 
 
-def _kind(day: date) -> str:
-    try:
-        is_off, name = chinese_calendar.get_holiday_detail(day)
-    except NotImplementedError:
-        return "ordinary"
-    if is_off and name == chinese_calendar.Holiday.spring_festival.value:
-        return "closed"
-    is_weekend = day.weekday() >= 5
-    if is_off and not is_weekend:
-        return "holiday"
-    return "workday" if is_weekend and not is_off else "ordinary"
+def _is_festival(each: CalendarDay) -> bool:
+    return not each.is_workday and each.holiday == SPRING_FESTIVAL
 
 
-def _weight(day: date, kind: str) -> float:
-    weekday = {"closed": None, "holiday": 6, "workday": 2, "ordinary": day.weekday()}[kind]
-    return 0.0 if weekday is None else WEEKDAY_WEIGHTS[weekday]
+def _weight(each: CalendarDay) -> float:
+    weekday = each.day.weekday()
+    if _is_festival(each):
+        return 0.0
+    if each.is_made_up:
+        return WEEKDAY_WEIGHTS[2]
+    return WEEKDAY_WEIGHTS[weekday if each.is_workday or weekday >= 5 else 6]

@@ -14,7 +14,7 @@ from features.simulator.rates import BaseRates, DemandRates
 WEEK = 7 * DAY
 NEVER = 2**62
 Minutes = int | np.ndarray
-Who = int | slice
+Who = int | slice | np.ndarray
 
 
 @dataclass
@@ -66,9 +66,9 @@ class Panel:
             factor = factor * (1 + events.price_factor * self.price[who] * is_shocked)
         return lapse_chance(rates.demand.lapse_per_year, factor)
 
-    def departing(self, rates: DemandRates, year: int) -> tuple[np.ndarray, np.ndarray]:
+    def departing(self, rates: DemandRates, year: int, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Chances to die and to move away this week."""
-        old = np.where(year - self.birth_year >= 65, 10.0, 1.0)
+        old = np.where(year - self.birth_year[who] >= 65, 10.0, 1.0)
         dies = rates.dies_per_year * old / WEEKS_PER_YEAR
         return dies, np.full(len(old), rates.moves_per_year / WEEKS_PER_YEAR)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from features.simulator.columns import booking_columns
 from features.simulator.one_clinic import Site, collector_off
 from features.simulator.plan import PracticePlan
 from features.simulator.rates import BaseRates
@@ -88,19 +88,19 @@ def simulate_clinics(
     for site in sites_of(plan):
         with collector_off():
             part = _part(plan, site, rates, truth_runs)
-        # People, bookings and messages point at each other: free them before the next clinic.
-        gc.collect()
         yield part
         del part
 
 
 def _part(plan: PracticePlan, site: Site, rates: BaseRates | None, truth_runs: int) -> SimulatedPractice:
     world, people = run_site(site, rates)
-    truth = truth_tables(world, people, site)
+    bookings = booking_columns(world, site)
+    truth = truth_tables(world, people, bookings, site)
+    tables = collect(world, people, bookings, site, np.random.default_rng(site.seed_for("frames")))
+    world.take_apart()
     if truth_runs:
         truth |= return_truth(site, rates, truth_runs)
-    rng = np.random.default_rng(site.seed_for("frames"))
-    return SimulatedPractice(plan, collect(world, people, site, rng), truth)
+    return SimulatedPractice(plan, tables, truth)
 
 
 def _joined(parts: list[SimulatedPractice], kind: str) -> dict[str, pd.DataFrame]:

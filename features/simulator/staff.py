@@ -96,6 +96,9 @@ def hire(tag: str, patients: int, days: int, stays_years: float, rng: np.random.
     return tuple(staff)
 
 
+ALL_FREE = (1 << SLOTS) - 1
+
+
 class Diary:
     """Taken half-hour slots, one bit each, by clinician and day."""
 
@@ -104,15 +107,14 @@ class Diary:
 
     def find(self, clinician: int, day: int, wish: int, length: int, earliest: int) -> int | None:
         """First free start at or after slot `wish`, else the nearest before it from `earliest` on."""
-        taken = self._taken.get((clinician, day), 0)
-        block = (1 << length) - 1
-        later = range(max(wish, earliest), SLOTS - length + 1)
-        sooner = range(min(wish, SLOTS - length + 1) - 1, earliest - 1, -1)
-        for choices in (later, sooner):
-            for slot in choices:
-                if not taken & (block << slot):
-                    return slot
-        return None
+        starts = free = ALL_FREE & ~self._taken.get((clinician, day), 0)
+        for ahead in range(1, length):
+            starts &= free >> ahead
+        starts = starts >> earliest << earliest
+        later = starts >> wish
+        if later:
+            return wish + (later & -later).bit_length() - 1
+        return starts.bit_length() - 1 if starts else None
 
     def take(self, clinician: int, day: int, slot: int, length: int) -> None:
         """Mark `length` slots as taken."""

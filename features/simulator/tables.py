@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from features.records.tables import TABLES
 from features.simulator.booking_truth import bookings_truth_frame
+from features.simulator.columns import BookingColumns
 from features.simulator.dirt import soil
 from features.simulator.frames import (
     appointments_frame,
     communications_frame,
     contact_details_frame,
-    exported_bookings,
     exported_messages,
     patients_frame,
 )
@@ -22,6 +20,7 @@ from features.simulator.frames_care import (
     arms_frame,
     arms_truth_frame,
     chart_notes_frame,
+    exported_items,
     payments_frame,
     plan_items_frame,
     recalls_frame,
@@ -37,25 +36,27 @@ from features.simulator.frames_clinic import (
 )
 from features.simulator.one_clinic import Site
 from features.simulator.people import People
-from features.simulator.world import Booking, World
+from features.simulator.world import World
 
 # What a dirty export holds besides the contract; no mapping names it.
 ASIDE = {"appointments": ("cancellation_reason",)}
 
 
-def collect(world: World, people: People, site: Site, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+def collect(
+    world: World, people: People, bookings: BookingColumns, site: Site, rng: np.random.Generator
+) -> dict[str, pd.DataFrame]:
     """All tables of the contract, with its columns in its order."""
-    bookings = exported_bookings(world, site)
+    items = exported_items(world, site)
     patients = patients_frame(world, people, site)
     appointments = appointments_frame(bookings, site)
-    payments = payments_frame(world, bookings, site, rng)
+    payments = payments_frame(world, items, bookings, site, rng)
     frames = {
         "clinics": clinics_frame(site),
         "clinicians": clinicians_frame(world, site),
         "patients": patients,
         "contact_details": contact_details_frame(patients, people, site, rng),
         "appointments": appointments,
-        "plan_items": plan_items_frame(world, bookings, site),
+        "plan_items": plan_items_frame(items, bookings, site),
         "communications": communications_frame(exported_messages(world, site), bookings, site),
         "recalls": recalls_frame(world, site),
         "payments": payments,
@@ -73,7 +74,7 @@ def collect(world: World, people: People, site: Site, rng: np.random.Generator) 
     return {name: frames[name].reindex(columns=[*TABLES[name].column_names, *ASIDE.get(name, ())]) for name in TABLES}
 
 
-def truth_tables(world: World, people: People, site: Site) -> dict[str, pd.DataFrame]:
+def truth_tables(world: World, people: People, bookings: BookingColumns, site: Site) -> dict[str, pd.DataFrame]:
     """What only the simulator knows, one table per grain.
 
     ``bookings_truth``
@@ -90,7 +91,6 @@ def truth_tables(world: World, people: People, site: Site) -> dict[str, pd.DataF
         Per clinic, month and service line, the expected completed visits given
         the bookings made.
     """
-    bookings = exported_bookings(world, site)
     bookings_truth = bookings_truth_frame(world, bookings, site)
     return {
         "bookings_truth": bookings_truth,
@@ -125,17 +125,17 @@ def _alive_spells(world: World, site: Site) -> pd.DataFrame:
     )
 
 
-def _demand_truth(bookings: Sequence[Booking], bookings_truth: pd.DataFrame, site: Site) -> pd.DataFrame:
+def _demand_truth(bookings: BookingColumns, bookings_truth: pd.DataFrame, site: Site) -> pd.DataFrame:
     """Expected visits among bookings that were not given up early, by month and line."""
-    is_kept = [booking.status not in ("cancelled_early", "rescheduled") for booking in bookings]
+    is_kept = (bookings.status != "cancelled_early") & (bookings.status != "rescheduled")
     frame = pd.DataFrame(
         {
-            "month_on": site.months([booking.start for booking in bookings]),
-            "service_line": [booking.request.line for booking in bookings],
+            "month_on": site.months(bookings.start),
+            "service_line": bookings.line,
             "expected_visits": 1 - bookings_truth["missed_probability_at_booking"],
         }
     )[is_kept]
-    total = frame.groupby(["month_on", "service_line"]).agg({"expected_visits": "sum"}).reset_index()
+    total: pd.DataFrame = frame.groupby(["month_on", "service_line"]).agg({"expected_visits": "sum"}).reset_index()
     total["month_on"] = total["month_on"].dt.date.astype(object)
     total.insert(0, "clinic_id", site.tag)
     return total

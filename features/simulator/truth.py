@@ -10,7 +10,6 @@ error stands beside it.
 
 from __future__ import annotations
 
-import heapq
 import pickle
 
 import numpy as np
@@ -89,14 +88,10 @@ def _frozen(world: World) -> bytes:
 
 def _forget_fates(world: World, now: int) -> None:
     """Draw again what was drawn ahead: ends of open bookings, and reminders that are still to be sent."""
-    heap = world.agenda.heap
-    is_end = [entry[2] in ENDS and entry[3].status == "booked" for entry in heap]
-    open_bookings = [entry[3] for entry, ends in zip(heap, is_end, strict=True) if ends]
-    kept = [e for e, ends in zip(heap, is_end, strict=True) if not ends and not _is_unsent(e[2], e[3])]
-    heap[:] = kept
-    heapq.heapify(heap)
-    for booking in open_bookings:
-        draw_again(world, booking, now)
+    ends = world.agenda.strike(lambda action, subject: action in ENDS and subject.status == "booked")
+    world.agenda.strike(_is_unsent)
+    for end in ends:
+        draw_again(world, end.subject, now)
 
 
 def _is_unsent(action: object, subject: object) -> bool:

@@ -1,16 +1,15 @@
-"""The state of a running simulation, and its agenda of things to come."""
+"""The state of a running simulation: its people, their bookings, and what is noted of them."""
 
 from __future__ import annotations
 
-import heapq
 import random
 from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from features.simulator.agenda import Agenda
 from features.simulator.attendance import ReminderState
 from features.simulator.opening import Opening
 from features.simulator.panel import Panel
@@ -53,25 +52,6 @@ class Stream:
         return key
 
 
-class Agenda:
-    """Things to come, in the order of their minute; ties in the order of entry."""
-
-    def __init__(self) -> None:
-        self.heap: list[tuple[int, int, Callable[..., None], Any]] = []
-        self._entries = 0
-
-    def at(self, minute: int, action: Callable[[Any, Any, int], None], subject: object) -> None:
-        """Have ``action(world, subject, minute)`` called at `minute`."""
-        self._entries += 1
-        heapq.heappush(self.heap, (minute, self._entries, action, subject))
-
-    def run(self, world: World, until: int) -> None:
-        """Do everything up to and including minute `until`; the rest never happens."""
-        while self.heap and self.heap[0][0] <= until:
-            minute, _, action, subject = heapq.heappop(self.heap)
-            action(world, subject, minute)
-
-
 @dataclass(slots=True)
 class Person:
     """One patient: lasting traits, then what changes as time goes by.
@@ -90,6 +70,8 @@ class Person:
         Whether this round's recall visit is booked.
     steps : list of PlanItem
         The treatment still to come.
+    standing : list of Booking
+        Those that stand, and a few that have ended.
     recalled : list of int
         Minutes of recall messages.
     """
@@ -121,11 +103,8 @@ class Person:
     is_rebooked: bool = False
     had_braces: bool = False
     steps: list[PlanItem] = field(default_factory=list)
+    standing: list[Booking] = field(default_factory=list)
     recalled: list[int] = field(default_factory=list)
-
-    def is_active(self, minute: int) -> bool:
-        """Whether the person still makes bookings."""
-        return self.is_alive
 
 
 @dataclass(slots=True)
@@ -198,6 +177,8 @@ class Booking:
         State in which the reminder will be at the start (latent until then).
     logit, late : float
         True logit of a no-show, and weight of a late cancellation, without a reminder.
+    ends : int
+        Minute at which the agenda ends the booking or lets it begin (latent until then).
     """
 
     number: int
@@ -210,6 +191,7 @@ class Booking:
     is_new: bool
     logit: float = 0.0
     late: float = 0.0
+    ends: int = 0
     status: str = "booked"
     known: int | None = None
     list_cents: int = 0
@@ -283,3 +265,12 @@ class World:
     visits: list[tuple[int, int, str]] = field(default_factory=list)
     on_ended: list[Callable[[World, Booking, int], None]] = field(default_factory=list)
     on_due_set: list[Callable[[World, Person, int], None]] = field(default_factory=list)
+
+    def take_apart(self) -> None:
+        """Cut the circles among people, bookings and messages; their memory is then free at once."""
+        for booking in self.bookings:
+            booking.message = None
+        for item in self.items:
+            item.booking = None
+        for person in self.people:
+            person.steps, person.standing = [], []

@@ -7,7 +7,7 @@ know the whole template), declares what each endpoint needs
 
 from __future__ import annotations
 
-from serving.api import actions, audit, clinics, forecasts, metrics, patients, recall, schedule
+from serving.api import actions, audit, cds_hooks, clinics, events, fhir, forecasts, metrics, patients, recall, schedule
 from serving.api.shapes import ERRORS, PREFIX
 
 DESCRIPTION = (
@@ -23,6 +23,9 @@ ROUTERS = (
     recall.router,
     forecasts.router,
     audit.router,
+    events.router,
+    cds_hooks.router,
+    fhir.router,
 )
 metrics_router = metrics.router
 

@@ -69,17 +69,22 @@ def key() -> None:
 @click.option("--scope", "scopes", multiple=True, required=True, help="What it may do, such as schedule.view; repeat.")
 @click.option("--clinics", help="Clinics it may read, separated by commas; all by default.")
 @click.option("--days", type=click.IntRange(min=1), help="Days until it ends; it does not by default.")
+@click.option(
+    "--theirs", "is_theirs", is_flag=True, help="Ask for a key that the program has (Open Dental's customer key)."
+)
 @friendly
-def add_key(name: str, scopes: tuple[str, ...], clinics: str | None, days: int | None) -> None:
+def add_key(name: str, scopes: tuple[str, ...], clinics: str | None, days: int | None, is_theirs: bool) -> None:
     """Make a key; it is shown this once."""
     from serving import audit
     from serving.keys import create_key
 
     engine, at = application(), now()
-    made = create_key(engine, name, scopes, at, _listed(clinics), at + timedelta(days=days) if days else None)
+    theirs = click.prompt("Their key", hide_input=True) if is_theirs else None
+    made = create_key(engine, name, scopes, at, _listed(clinics), at + timedelta(days=days) if days else None, theirs)
     audit.record(engine, audit.Act(at, "add_key", operator(), detail=made.partition(".")[0]))
     click.echo(made)
-    click.echo("Keep it now: only its hash is stored. Send it as the header  Authorization: Bearer KEY", err=True)
+    if not is_theirs:
+        click.echo("Keep it now: only its hash is stored. Send it as the header  Authorization: Bearer KEY", err=True)
 
 
 @key.command("list")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from serving import desk_tables, recall_tables  # noqa: F401 - their tables belong to the metadata
+from serving import desk_tables, integration_tables, recall_tables  # noqa: F401 - their tables belong to the metadata
 from serving.db import Base
 
 context.configure(
