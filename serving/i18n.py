@@ -59,6 +59,10 @@ class Language:
         """Write a day with its weekday."""
         return str(format_date(value, _DAY[self.code], locale=self.locale))
 
+    def short_day(self, value: date) -> str:
+        """Write a day without its year."""
+        return str(format_date(value, _SHORT_DAY[self.code], locale=self.locale))
+
     def short_month(self, value: date) -> str:
         """Write a month without its year."""
         return str(format_date(value, _SHORT_MONTH[self.code], locale=self.locale))
@@ -86,10 +90,6 @@ class Language:
     def full_day(self, value: date) -> str:
         """Write a day of a year."""
         return str(format_date(value, _FULL_DAY[self.code], locale=self.locale))
-
-    def short_day(self, value: date) -> str:
-        """Write a day without its year."""
-        return str(format_date(value, _SHORT_DAY[self.code], locale=self.locale))
 
 
 @cache

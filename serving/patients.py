@@ -214,6 +214,12 @@ def standings(session: Session, patient_ids: Collection[str]) -> dict[str, Stand
     return found
 
 
+def has_patients(engine: Engine) -> bool:
+    """Whether any patient is stored."""
+    with reading(engine) as session:
+        return session.scalar(select(PatientRow.patient_id).limit(1)) is not None
+
+
 def read_patient(engine: Engine, patient_id: str) -> Patient | None:
     """Read one patient; None if there is no such."""
     with reading(engine) as session:

@@ -273,7 +273,7 @@ def read_choices(engine: Engine) -> Choices:
     people = select(BookingRow.clinician_id, func.max(BookingRow.clinician_name)).group_by(BookingRow.clinician_id)
     lines = select(BookingRow.service_line).distinct()
     with reading(engine) as session:
-        found = {key: name or key for key, name in session.execute(people).tuples() if key}
+        found = {key: name or key for key, name in session.execute(people) if key}
         services = sorted(line for line in session.scalars(lines) if line)
     return Choices(dict(sorted(found.items(), key=lambda pair: pair[1])), tuple(services))
 

@@ -26,6 +26,7 @@ from serving.clock import now
 from serving.desk_events import patients_since, waiting
 from serving.models import Champions
 from serving.patient_scoring import Answerers, last_used_of_patients, score_patients
+from serving.patients import has_patients
 from serving.recall_build import answer_requests
 from serving.recall_returns import bring_back
 from serving.schedule import publish_again, read_publication
@@ -96,8 +97,8 @@ def follow_champions(scorer: Scorer, at: datetime) -> None:
 
 
 def follow_patients(scorer: Scorer, at: datetime) -> None:
-    """Score patients anew if what answers a question about them has changed; by night the rest is done."""
-    if scorer.answerers.refresh() and last_used_of_patients(scorer.engine):
+    """Score patients anew if what answers a question about them has changed; before the first night there are none."""
+    if scorer.answerers.refresh() and has_patients(scorer.engine):
         score_patients(scorer.settings, at, scorer.answerers)
         publish_again(scorer.engine, at)
 

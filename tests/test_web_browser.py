@@ -21,6 +21,8 @@ from features.settings import Paths, Settings
 from serving import db
 from serving.auth import create_user
 from serving.clock import now, today
+from serving.explanation import Reason
+from serving.patients import Patient, PatientScore, store_patients
 from serving.sample_day import sample_day
 from serving.schedule import publish_schedule
 
@@ -49,7 +51,21 @@ class Server:
             as_of=sample.as_of,
             published_at=sample.published_at,
         )
+        store_patients(engine, *_people([b.patient_id for b in sample.bookings]))
         engine.dispose()
+
+
+def _people(ids: list[str]) -> tuple[list[Patient], dict[str, Any], list[PatientScore]]:
+    """All are overdue; the second has a visit on record and is at risk."""
+    at = now()
+    people = [
+        Patient(key, "east", f"Person {key}", 1980, None, None, True, (), 60, 1, 1, 5000, 0, 0, 0, True, at)
+        for key in ids
+    ]
+    visit = {"clinician": "Dr. Lin", "clinic": "east", "has_time": True, "id": "a0", "at": 1_780_000_000}
+    card = {"visits": [visit | {"status": "completed", "service": "hygiene"}], "consents": {"sms": False}}
+    score = PatientScore(ids[1], "lapse", 0.6, "model", "1", True, (Reason("tenure", 1, 0.4, {"visits": 3}),), at, at)
+    return people, {ids[1]: card}, [score]
 
 
 def _free_port() -> int:
@@ -144,6 +160,9 @@ def test_a_front_desk_morning(server: Server, visit: Visit) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.get_by_role("link", name="Flagged only").click()
     page.wait_for_url("**only=flagged*")
+    assert _rows(page) == 16, "all are overdue, the one who is here too"
+    page.get_by_role("link", name="No-show risk").click()
+    page.wait_for_url("**only=no_show*")
     assert _rows(page) == 6
     page.get_by_role("link", name="中文").click()
     page.wait_for_selector('html[lang="zh-CN"]')
@@ -273,3 +292,42 @@ def test_bentoml_shows_nothing_of_its_own(server: Server) -> None:
     log = server.log.read_text()
     for secret in ("王雨桐", "王小明", "p7919", "mei", "a002"):
         assert secret not in log
+
+
+AXE = Path(__file__).parent / "axe" / "axe.min.js"
+
+
+def _faults(page: Any) -> list[str]:
+    """What axe-core finds against WCAG 2.2 AA on the page as it stands."""
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    page.evaluate(AXE.read_text(encoding="utf-8"))  # past the policy that keeps pages from foreign scripts
+    found = page.evaluate("rules => axe.run({runOnly: rules})", rules)
+    return [f"{one['id']}: {one['nodes'][0]['html'][:150]}" for one in found["violations"]]
+
+
+def test_the_desks_path_by_keyboard_and_without_barriers(server: Server, visit: Visit) -> None:
+    page = visit.page
+    assert _faults(page) == []
+    done = page.get_by_role("button", name="Done: Offer the next visit before leaving").first
+    done.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=/done \\d\\d:\\d\\d, mei/")
+    undo = page.get_by_role("button", name="Undo").first
+    assert undo.evaluate("element => element === document.activeElement"), "the hand stays where it was"
+    page.keyboard.press("Enter")
+    page.wait_for_function("!document.querySelector('.settled')")
+    page.get_by_role("link", name="Patients").click()
+    page.fill("#words", "person p")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#found .people")
+    assert page.url.endswith("/patients"), "nothing of a name in the address"
+    assert _faults(page) == []
+    page.locator("#found a").nth(1).click()
+    page.wait_for_selector("text=Timeline")
+    assert _faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.get_by_role("button", name="Note it").click()
+    page.wait_for_selector("text=Being taken in")
+    page.emulate_media(color_scheme="dark")
+    assert _faults(page) == []
+    assert visit.trouble == []

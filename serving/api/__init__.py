@@ -7,7 +7,19 @@ know the whole template), declares what each endpoint needs
 
 from __future__ import annotations
 
-from serving.api import actions, audit, cds_hooks, clinics, events, fhir, forecasts, metrics, patients, recall, schedule
+from serving.api import (
+    actions,
+    audit,
+    cds_hooks,
+    clinics,
+    events,
+    fhir,
+    forecasts,
+    metrics,
+    patients,
+    recall,
+    schedule,
+)
 from serving.api.shapes import ERRORS, PREFIX
 
 DESCRIPTION = (
