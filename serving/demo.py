@@ -28,6 +28,8 @@ from serving.auth import AccountError, create_user
 from serving.console import console
 from serving.models import find_champion, newest_runs
 from serving.patient_scoring import score_patients
+from serving.recall_build import prepare
+from serving.recall_lists import read_lists
 from serving.running import must_be_free, service, wait, wait_until_ready
 from serving.schedule import read_publication
 from serving.scoring import score
@@ -86,6 +88,7 @@ def run_demo(settings: Settings, demo: Demo, train: Step, now: datetime) -> int:
         ("build features and register them in Feast", lambda: _features(settings, now)),
         ("train and prove the models, track them in MLflow", lambda: _models(settings, train, now)),
         ("score the bookings ahead and publish the schedule", lambda: _publication(settings, now)),
+        ("prepare a recall list", lambda: _recall(settings, now)),
         ("add the demo accounts", lambda: _accounts(settings)),
     ]
     begun = time.monotonic()
@@ -181,6 +184,14 @@ def _publication(settings: Settings, now: datetime) -> str:
     people = score_patients(settings, now)
     report = score(settings, now)
     return f"{report.bookings:,} bookings, {sum(report.scored.values()):,} scored; {people.patients:,} patients"
+
+
+def _recall(settings: Settings, now: datetime) -> str:
+    engine = db.engine(settings.application_database)
+    if read_lists(engine, None, 1):
+        return "already there"
+    made = prepare(settings, now)
+    return f"{made.contact:,} patients to contact, {made.hold_out:,} held out by chance, {made.waiting:,} wait"
 
 
 def _accounts(settings: Settings) -> str:

@@ -196,7 +196,7 @@ def _cell(load: Load, say: Language) -> Cell:
         "needed": whole(load.needed, say),
         "usable": whole(load.usable or 0, say),
     }
-    return Cell(label, percent(load.overload, say), kind, said)
+    return Cell(label, percent(load.overload), kind, said)
 
 
 def _advice(months: Sequence[Load], say: Language) -> str:

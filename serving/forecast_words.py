@@ -52,7 +52,7 @@ def whole(value: float, say: Language) -> str:
     return str(format_decimal(round(value), locale=say.locale))
 
 
-def percent(share: float, say: Language) -> str:
+def percent(share: float) -> str:
     """Write a probability; what is nearly certain or nearly excluded is not called so."""
     if 0 < share < 0.01:
         return "<1%"

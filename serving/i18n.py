@@ -60,7 +60,7 @@ class Language:
         return str(format_date(value, _DAY[self.code], locale=self.locale))
 
     def short_day(self, value: date) -> str:
-        """Write a day of this year."""
+        """Write a day without its year."""
         return str(format_date(value, _SHORT_DAY[self.code], locale=self.locale))
 
     def short_month(self, value: date) -> str:

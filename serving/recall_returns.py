@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from features.campaign_arms import Draw, record_draws
-from features.online_events import record_event
 from features.settings import Settings
 from serving.db import reading, writing
+from serving.desk_events import Told, tell
 from serving.recall_lists import UNDO_LASTS
 from serving.recall_tables import RecallItemRow, RecallListRow, RecallOutcomeRow
 
@@ -24,8 +24,8 @@ _RECORDED_AS = {
 
 
 def bring_back(settings: Settings, engine: Engine, now: datetime) -> tuple[int, int]:
-    """Write the draws of started lists and outcomes past undoing into the records; returns how many of each."""
-    return _record_draws(settings, engine, now), _record_outcomes(settings, engine, now)
+    """Write draws of started lists into the records and tell the scorer of outcomes past undoing; how many of each."""
+    return _record_draws(settings, engine, now), _tell_outcomes(engine, now)
 
 
 def _record_draws(settings: Settings, engine: Engine, now: datetime) -> int:
@@ -64,7 +64,7 @@ def _draw(row: RecallListRow, item: RecallItemRow) -> Draw:
     )
 
 
-def _record_outcomes(settings: Settings, engine: Engine, now: datetime) -> int:
+def _tell_outcomes(engine: Engine, now: datetime) -> int:
     ready = (
         select(RecallOutcomeRow, RecallListRow.campaign_id)
         .join(RecallListRow, RecallListRow.list_id == RecallOutcomeRow.list_id)
@@ -76,8 +76,16 @@ def _record_outcomes(settings: Settings, engine: Engine, now: datetime) -> int:
     )
     with reading(engine) as session:
         found = [(outcome, campaign) for outcome, campaign in session.execute(ready) if campaign]
+        on_lists = select(RecallItemRow.patient_id, RecallItemRow.clinic_id).where(
+            RecallItemRow.patient_id.in_({outcome.patient_id for outcome, _ in found})
+        )
+        clinics: dict[str, str | None] = {patient: clinic or None for patient, clinic in session.execute(on_lists)}
     for outcome, campaign in found:
-        record_event(settings, "communications", _communication(outcome, campaign), now)
+        # Told twice after a crash, it is the same row of the records.
+        told = Told(
+            "communications", _communication(outcome, campaign), outcome.patient_id, clinics.get(outcome.patient_id)
+        )
+        tell(engine, told, outcome.noted_by, now)
         with writing(engine) as session:
             stored = session.get(RecallOutcomeRow, outcome.outcome_id)
             if stored is not None:
@@ -94,6 +102,6 @@ def _communication(outcome: RecallOutcomeRow, campaign: str) -> dict[str, Any]:
         "channel": outcome.channel,
         "purpose": "recall",
         "outcome": _RECORDED_AS[outcome.outcome],
-        "sent_at": outcome.noted_at,
-        "replied_at": None if outcome.outcome == "no_answer" else outcome.noted_at,
+        "sent_at": outcome.noted_at.isoformat(),
+        "replied_at": None if outcome.outcome == "no_answer" else outcome.noted_at.isoformat(),
     }

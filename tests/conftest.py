@@ -298,3 +298,67 @@ def _recall_list(engine: Any, at: datetime, started_by: str | None = None, name:
                 )
             )  # fmt: skip
         return row.list_id
+
+
+@pytest.fixture(scope="session")
+def store_forecast() -> Callable[..., None]:
+    """Function that keeps a forecast of two clinics and two treatments as `revisit forecast` does, figures made up."""
+    return _store_forecast
+
+
+def _store_forecast(settings: Settings, made_at: datetime, level: float = 100.0) -> None:
+    from features import forecasts
+
+    parts = {
+        "practice": ("practice", "", "", 4.0),
+        "clinic:east": ("clinic", "east", "", 3.0),
+        "clinic:north": ("clinic", "north", "", 1.0),
+        "service_line:hygiene": ("service_line", "", "hygiene", 2.5),
+        "service_line:crown": ("service_line", "", "crown", 1.5),
+        "clinic_line:east/hygiene": ("clinic_line", "east", "hygiene", 2.0),
+    }
+    months = pd.period_range("2024-10", "2027-09", freq="M")
+    quantiles = {f"q{q}": 0.8 + q / 250 for q in range(10, 100, 10)}  # of the level: q50 is it
+    made, past, tested, words = [], [], [], []
+    for measure, factor in (("revenue", 50.0), ("visits", 1.0)):
+        for series, (kind, clinic, line, size) in parts.items():
+            for n, month in enumerate(months):
+                value = level * factor * size * (1 + (n % 12) / 24)
+                spread = {name: value * share for name, share in quantiles.items()}
+                key = {"measure": measure, "series": series, "level": kind, "month": month}
+                if n < 24:
+                    past.append({**key, "actual": value})
+                    if n >= 12:
+                        origin = {"method": "revisit", "origin": months[11], "step": n - 11, "scale": 1.0}
+                        tested.append({**key, **origin, "actual": value, **spread})
+                else:
+                    node = {"clinic": clinic, "service_line": line, "clinician": "", "note": ""}
+                    more = {"step": n - 23, "is_provisional": month.year == 2027, "mean": value}
+                    made.append({**key, **node, **more, **spread})
+            words += [
+                {"measure": measure, "series": series, "language": language, "text": said}
+                for language, said in (
+                    ("en", f"{series}: 9 of 12 fell inside."),
+                    ("zh", "12 个月中有 9 个月落在区间内。"),
+                )
+                if kind != "clinic_line"
+            ]
+    hours = [
+        {"clinic": clinic, "month": month, "needed": 300.0 + 10 * n, "needed_q90": 330.0 + 10 * n, "available": 450.0,
+         "usable": 382.5 if clinic == "east" else None, "overload": 0.06 * n if clinic == "east" else None,
+         "add_hours": (10.0 * n - 52.5) / 0.85 if clinic == "east" else None, "is_closure_assumed": n > 2}
+        for clinic in ("east", "north") for n, month in enumerate(months[24:])
+    ]  # fmt: skip
+    shelves = [
+        {"supply": f"{clinic}-{name}", "clinic": clinic, "supply_name": name, "unit": "box", "needed_month": 12.4,
+         "in_stock": 30.0, "reorder_point": 10.0, "months_left": left, "order": 20.0, "alert": alert}
+        for clinic, name, left, alert in (
+            ("east", "gloves", 0, "order now"), ("east", "paste", 9, ""), ("north", "wire", 1, "order soon")
+        )
+    ]  # fmt: skip
+    forecasts.store(settings, forecasts.ACTUALS, pd.DataFrame(past))
+    forecasts.store(settings, forecasts.BACKTEST, pd.DataFrame(tested))
+    forecasts.store(settings, forecasts.WORDS, pd.DataFrame(words))
+    forecasts.store(settings, forecasts.CAPACITY, pd.DataFrame(hours))
+    forecasts.store(settings, forecasts.CONSUMABLES, pd.DataFrame(shelves))
+    forecasts.store_version(settings, made_at, pd.DataFrame(made))

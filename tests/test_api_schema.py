@@ -30,7 +30,9 @@ CHECKS = (not_a_server_error, status_code_conformance, response_schema_conforman
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory, recall_list: Callable[..., int]) -> Iterator[Any]:
+def api(
+    tmp_path_factory: pytest.TempPathFactory, recall_list: Callable[..., int], store_forecast: Callable[..., None]
+) -> Iterator[Any]:
     """The application's schema, asked for in-process with a key of all scopes."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
     app = create_app(Settings(paths=Paths(data=tmp_path_factory.mktemp("api"))), Options(requests_per_minute=10**9))
@@ -40,6 +42,7 @@ def api(tmp_path_factory: pytest.TempPathFactory, recall_list: Callable[..., int
         engine, sample.bookings, sample.scores, sample.clinics, as_of=sample.as_of, published_at=sample.published_at
     )
     recall_list(engine, now())
+    store_forecast(app.state.web.settings, now())
     headers = {"Authorization": f"Bearer {create_key(engine, 'schemathesis', SCOPES, now())}"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its test client, about httpx

@@ -24,6 +24,7 @@ STEPS = (
     "build features and register them in Feast",
     "train and prove the models, track them in MLflow",
     "score the bookings ahead and publish the schedule",
+    "prepare a recall list",
     "add the demo accounts",
 )
 
@@ -65,8 +66,8 @@ def test_ends_well_and_shows_our_own_lines_alone(first: tuple[Path, subprocess.C
     for number, step in enumerate(STEPS):
         assert re.fullmatch(rf"✓ {re.escape(step)} \(\d+\.\d s\)", lines[2 * number])
         assert lines[2 * number + 1].startswith("  ")
-    assert re.fullmatch(rf"ready after \d+ s, records and models in {re.escape(str(folder / 'data'))}", lines[10])
-    assert len(lines) == 11
+    assert re.fullmatch(rf"ready after \d+ s, records and models in {re.escape(str(folder / 'data'))}", lines[12])
+    assert len(lines) == 13
     assert {path.name for path in folder.iterdir()} == {"data", "mlruns"}
     assert counts(folder)[:2] == (2, 1)
 
@@ -142,7 +143,7 @@ def test_second_run_changes_nothing_and_serves_until_it_is_ended(
         served.wait_for(lambda: "is running" in served.said)
         said = served.said
         assert f"Open http://127.0.0.1:{served.port}/ and sign in as demo with demo-front-desk" in said
-        assert said.count("already there") == 4
+        assert said.count("already there") == 5
         assert served.answers("/sign-in")
         assert served.answers("/readyz")
         assert counts(folder) == before

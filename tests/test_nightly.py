@@ -20,7 +20,9 @@ from features.errors import SettingsError, StoreError
 from features.settings import Nightly, Paths, Settings, Source
 from serving import db
 from serving.clock import now
+from serving.db import NightlyRunRow, NightlyStepRow
 from serving.nightly import STEPS, Step, import_sources, newest_run, run_nightly
+from serving.recall_lists import read_lists
 from serving.schedule import read_publication
 from serving.status import status
 
@@ -66,28 +68,48 @@ def test_a_killed_run_goes_on_where_it_ended(
     practice: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revisit: Callable[..., Result]
 ) -> None:
     monkeypatch.setenv("DESK_EXPORT", str(tmp_path / "export"))
+    forecast_before(practice)
     killed(tmp_path, "features")
     broken = run_of(practice)
-    assert (broken.run_id, broken.finished_at) == (1, None)
+    assert (broken.run_id, broken.finished_at) == (2, None)
     assert [(found.name, found.state) for found in broken.steps] == [("import", "done"), ("features", "running")]
     assert status(practice, now()).advice == ("revisit nightly (the last run broke off; it goes on from there)",)
     ended = revisit("nightly")
     assert ended.exit_code == 0, ended.output
     assert ended.output.count("done before") == 1
     run = run_of(practice)
-    assert run.run_id == 1
+    assert run.run_id == 2
     assert run.finished_at is not None
     assert [(step.name, step.state, step.attempts) for step in run.steps] == [
         ("import", "done", 1),
         ("features", "done", 2),
         *((step.name, "done", 1) for step in STEPS[2:]),
+        ("forecast", "skipped", 1),
     ]
     assert "scores: done" in revisit("status").output
     engine = db.engine(practice.application_database)
     publication = read_publication(engine)
+    lists = read_lists(engine, None, 2)
     engine.dispose()
     assert publication is not None
     assert publication.booking_count > 0
+    assert len(lists) == 1
+    assert lists[0].counts.contact > 0
+
+
+def forecast_before(settings: Settings) -> None:
+    """An earlier night of this month has forecast."""
+    engine, at = db.engine(settings.application_database), now()
+    db.upgrade(engine)
+    with db.writing(engine) as session:
+        session.add(NightlyRunRow(run_id=1, started_at=at, finished_at=at))
+        session.flush()
+        session.add(
+            NightlyStepRow(
+                run_id=1, name="forecast", state="done", attempts=1, started_at=at, finished_at=at, note="forecast"
+            )
+        )
+    engine.dispose()
 
 
 def killed(folder: Path, *arguments: str) -> None:

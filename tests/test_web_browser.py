@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         _wait(server)
         engine = db.engine(settings.application_database)
         create_user(engine, "mei", PASSWORD, "front_desk", "Mei Lin")
+        create_user(engine, "an", PASSWORD, "marketing", "An")
+        create_user(engine, "boss", PASSWORD, "manager", "Boss")
         engine.dispose()
         server.publish(16)
         yield server
@@ -207,6 +209,63 @@ def test_keyboard_and_print(server: Server, visit: Visit) -> None:
     assert visit.trouble == []
 
 
+def _as(visit: Visit, username: str) -> Any:
+    page = visit.page
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/sign-in*")
+    page.goto("/")
+    page.fill("#username", username)
+    page.fill("#password", PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_load_state()
+    return page
+
+
+def test_a_week_of_recall(server: Server, visit: Visit, recall_list: Callable[..., int]) -> None:
+    engine = db.engine(server.settings.application_database)
+    recall_list(engine, now())
+    engine.dispose()
+    page = _as(visit, "an")
+    page.wait_for_url("**/recall")
+    assert page.get_by_role("navigation").get_by_role("link").all_inner_texts() == ["Recall"]
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.get_by_role("button", name="Start this list").click()
+    page.wait_for_selector("text=0 of 6 done")
+    rows = page.locator("table.recall tbody tr")
+    rows.nth(0).get_by_role("button", name="Booked", exact=True).click()
+    page.wait_for_selector("text=1 of 6 done")
+    assert rows.nth(0).locator(".status").inner_text() == "Booked"
+    rows.nth(0).get_by_role("button", name="Undo").press("Enter")
+    page.wait_for_selector("text=0 of 6 done")
+    assert rows.count() == 6
+    with page.expect_download() as handed_out:
+        page.get_by_role("link", name="CSV").click()
+    assert handed_out.value.suggested_filename.endswith(".csv")
+    assert visit.trouble == []
+
+
+def test_a_managers_forecast(server: Server, visit: Visit, store_forecast: Callable[..., None]) -> None:
+    store_forecast(server.settings, now())
+    page = _as(visit, "boss")
+    page.get_by_role("link", name="Forecast").click()
+    page.wait_for_selector(".fan-chart canvas")
+    before = page.locator("[data-readout]").inner_text()
+    assert before.startswith("Oct 2026 · Expected: 400 (336 to 464)")
+    page.locator(".fan-chart").focus()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("[data-readout]").inner_text().startswith("Sep 2026 · What came: 583")
+    inked = """() => { const c = document.querySelector('.fan-chart canvas');
+        return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(value => value > 0); }"""
+    assert page.evaluate(inked)
+    page.locator("#series").select_option("clinic:north")
+    page.wait_for_url("**series=clinic*north*")
+    assert page.get_by_role("heading", level=1).inner_text() == "Visits · North Gate · 北门"
+    page.get_by_text("The same as a table").click()
+    assert page.locator("#months-table tbody tr").count() == 36
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert visit.trouble == []
+
+
 def test_bentoml_shows_nothing_of_its_own(server: Server) -> None:
     class Still(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *args: Any, **kwargs: Any) -> None:
@@ -231,7 +290,7 @@ def test_bentoml_shows_nothing_of_its_own(server: Server) -> None:
             assert caught.value.headers["location"].startswith("/sign-in")
         caught.value.close()
     log = server.log.read_text()
-    for secret in ("王雨桐", "p7919", "mei", "a002"):
+    for secret in ("王雨桐", "王小明", "p7919", "mei", "a002"):
         assert secret not in log
 
 
