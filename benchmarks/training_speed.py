@@ -31,10 +31,11 @@ from features.settings import Paths, Settings
 from features.simulator import PracticePlan, simulate, write_export
 from features.store import build, build_patients
 from training.models import QUESTIONS, train_all
+from training.rolling import FULL, SMALL
 
 NOW = datetime(2026, 11, 17, 2, tzinfo=UTC)
 SIZES = (6000, 60_000)
-YEARS, QUICK_YEARS, QUICK_PATIENTS, QUICK_MONTHS = 4, 1, 150, 8
+YEARS, QUICK_YEARS, QUICK_PATIENTS, QUICK_MONTHS = 4, 2, 250, 10
 GIGABYTE = 1024**2  # in the kilobytes that Linux reports
 TARGETS: dict[str, tuple[str, float]] = {"ratio_to_fits": ("<=", 3.0)}
 
@@ -62,13 +63,12 @@ def measured(patients: int, seed: int, is_quick: bool) -> dict[str, float]:
         import_files(RecordStore(settings.paths.records), export, load_mapping(export / "mapping.toml"), NOW)
         first = (NOW - timedelta(days=30 * QUICK_MONTHS)).date() if is_quick else None
         build_patients(settings, NOW, first)
-        if not is_quick:
-            build(settings, NOW)
+        build(settings, NOW)
         fits = Fits()
         lightgbm.train = fits
         names = ("return_90d",) if is_quick else tuple(QUESTIONS)
         begun = time.process_time()
-        outcomes = list(train_all(settings, NOW, names))
+        outcomes = list(train_all(settings, NOW, names, effort=SMALL if is_quick else FULL))
         cpu = time.process_time() - begun
     for outcome in outcomes:
         print(f"{outcome.name}: {outcome.error or 'trained'}", file=sys.stderr)

@@ -183,16 +183,17 @@ def status() -> None:
 @_friendly
 def demo(patients: int, years: int, host: str, port: int, is_served: bool) -> None:
     """Build a simulated practice from end to end and serve it."""
-    from serving.demo import QUESTIONS, Demo, run_demo
+    from features.contracts import CONTRACTS
+    from serving.demo import Demo, run_demo
 
     def train_all(settings: Settings, moment: datetime) -> str:
-        from training.models import train_all as run
-        from training.rolling import SMALL
+        from training.no_show import train as run
 
-        outcomes = list(run(settings, moment, QUESTIONS, effort=SMALL))
+        made = [run(settings, contract, moment) for contract in CONTRACTS.values()]
         return "; ".join(
-            f"{name} {'champion' if training and training.registered.is_champion else error or 'not promoted'}"
-            for name, training, error in ((o.name, o.training, o.error.split(":")[-1].strip()) for o in outcomes)
+            f"{m.registered.name} AUC {m.evaluation.scores['model']['auc']:.3f}"
+            f" ({'champion' if m.registered.is_champion else 'not promoted'})"
+            for m in made
         )
 
     plan = Demo(patients=patients, years=years, host=host, port=port, is_served=is_served)

@@ -38,9 +38,6 @@ from serving.web import DEMO_ACCOUNTS
 USERNAME, PASSWORD, _ = DEMO_ACCOUNTS[0]
 SEED = 7
 
-# What the demo trains, with little effort; `revisit train` trains all, with more.
-QUESTIONS = (*CONTRACTS, "lapse", "return_90d", "value_365d", "recall")
-
 Step = Callable[[Settings, datetime], str]
 
 

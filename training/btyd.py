@@ -9,6 +9,7 @@ and MBG/NBD (Batislam, Denizel and Filiztekin, IJRM 2007).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
@@ -28,7 +29,7 @@ LARGEST_LOG = 12.0  # of a parameter, times in units of the mean history: beyond
 PRIOR_SPREAD = 5.0
 
 
-class BuyTillYouDie:
+class BuyTillYouDie(ABC):
     """A process of visits, fitted to histories by maximum likelihood.
 
     Parameters
@@ -102,9 +103,9 @@ class BuyTillYouDie:
 
     starts: ClassVar[Sequence[tuple[float, ...]]]
 
+    @abstractmethod
     def _constant(self, a: float, b: float, x: Floats) -> Floats:
         """Log of the part that neither the visits' rate nor the present enters."""
-        raise NotImplementedError
 
     def _in_days(self, parameters: Floats, unit: float) -> Floats:
         """The parameters for times in days, from those in units of `unit` days."""
