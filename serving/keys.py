@@ -58,8 +58,7 @@ def create_key(
     expires_at : datetime, optional
         From when on it is worth nothing.
     foreign : str, optional
-        A key that the other program has already and sends as it is, such as
-        Open Dental's customer key.
+        A key that the other program has and sends as it is (Open Dental's customer key).
 
     Returns
     -------
@@ -76,11 +75,9 @@ def create_key(
         raise AccountError(f"A key needs scopes out of {', '.join(SCOPES)}; got {', '.join(wrong) or 'none'}.")
     if not 1 <= len(name) <= 64 or not name.isprintable():
         raise AccountError("A key's name has 1 to 64 printable characters.")
-    if foreign is not None and not (MIN_FOREIGN <= len(foreign) <= 200 and foreign.isascii() and foreign.isalnum()):
+    if foreign is not None and not _may_be_foreign(foreign):
         raise AccountError(f"Another program's key has {MIN_FOREIGN} to 200 letters and digits.")
-    key_id, secret = secrets.token_hex(6), foreign or secrets.token_urlsafe(32)
-    if foreign is not None:
-        key_id = FOREIGN + key_id[1:]
+    key_id, secret = ("" if foreign is None else FOREIGN) + secrets.token_hex(6), foreign or secrets.token_urlsafe(32)
     row = ApiKeyRow(
         key_id=key_id,
         secret_hash=hashed(secret),
@@ -161,9 +158,13 @@ def _of_ours(engine: Engine, authorization: str) -> Row[Any] | None:
     return row if is_right and not key_id.startswith(FOREIGN) else None
 
 
+def _may_be_foreign(key: str) -> bool:
+    return MIN_FOREIGN <= len(key) <= 200 and key.isascii() and key.isalnum()
+
+
 def _of_others(engine: Engine, authorization: str) -> Row[Any] | None:
     key = authorization.strip()
-    if not (MIN_FOREIGN <= len(key) <= 200 and key.isascii() and key.isalnum()):
+    if not _may_be_foreign(key):
         return None
     table = ApiKeyRow.__table__
     found = select(table).where(table.c.secret_hash == hashed(key), table.c.key_id.startswith(FOREIGN))
