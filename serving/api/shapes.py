@@ -37,7 +37,7 @@ class ErrorAnswer(Shape):
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    code: {"model": ErrorAnswer} for code in (400, 401, 403, 404, 409, 422, 429, 503)
+    code: {"model": ErrorAnswer} for code in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
 }
 
 
