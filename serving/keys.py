@@ -70,13 +70,7 @@ def create_key(
     AccountError
         If the name or a scope is out of bounds.
     """
-    wrong = sorted(set(scopes) - set(SCOPES))
-    if wrong or not scopes:
-        raise AccountError(f"A key needs scopes out of {', '.join(SCOPES)}; got {', '.join(wrong) or 'none'}.")
-    if not 1 <= len(name) <= 64 or not name.isprintable():
-        raise AccountError("A key's name has 1 to 64 printable characters.")
-    if foreign is not None and not _may_be_foreign(foreign):
-        raise AccountError(f"Another program's key has {MIN_FOREIGN} to 200 letters and digits.")
+    _must_be_in_bounds(name, scopes, foreign)
     key_id, secret = ("" if foreign is None else FOREIGN) + secrets.token_hex(6), foreign or secrets.token_urlsafe(32)
     row = ApiKeyRow(
         key_id=key_id,
@@ -91,6 +85,16 @@ def create_key(
     with writing(engine) as session:
         session.add(row)
     return key_id if foreign is not None else f"{key_id}.{secret}"
+
+
+def _must_be_in_bounds(name: str, scopes: Collection[str], foreign: str | None) -> None:
+    wrong = sorted(set(scopes) - set(SCOPES))
+    if wrong or not scopes:
+        raise AccountError(f"A key needs scopes out of {', '.join(SCOPES)}; got {', '.join(wrong) or 'none'}.")
+    if not 1 <= len(name) <= 64 or not name.isprintable():
+        raise AccountError("A key's name has 1 to 64 printable characters.")
+    if foreign is not None and not _may_be_foreign(foreign):
+        raise AccountError(f"Another program's key has {MIN_FOREIGN} to 200 letters and digits.")
 
 
 def list_keys(engine: Engine) -> list[ApiKey]:
