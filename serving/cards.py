@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from sqlalchemy import Engine
 
-from serving.api.shapes import Shape
+from serving.api.shapes import Moment, Shape
 from serving.db import writing
 from serving.i18n import Language
 from serving.integration_tables import CardFeedbackRow
@@ -144,7 +144,7 @@ class Feedback(_Sent):
     outcome: Literal["accepted", "overridden"]
     acceptedSuggestions: list[Accepted] = Field(default=[], max_length=20)  # noqa: N815
     overrideReason: Override | None = None  # noqa: N815
-    outcomeTimestamp: AwareDatetime  # noqa: N815
+    outcomeTimestamp: Moment  # noqa: N815
 
     @model_validator(mode="after")
     def _says_what_was_accepted(self) -> Feedback:

@@ -183,21 +183,20 @@ def status() -> None:
 @_friendly
 def demo(patients: int, years: int, host: str, port: int, is_served: bool) -> None:
     """Build a simulated practice from end to end and serve it."""
-    from features.contracts import CONTRACTS
-    from serving.demo import Demo, run_demo
+    from serving.demo import QUESTIONS, Demo, run_demo
 
     def train_all(settings: Settings, moment: datetime) -> str:
-        from training.no_show import train as run
+        from training.models import train_all as run
+        from training.rolling import SMALL
 
-        made = [run(settings, contract, moment) for contract in CONTRACTS.values()]
+        outcomes = list(run(settings, moment, QUESTIONS, effort=SMALL))
         return "; ".join(
-            f"{m.registered.name} AUC {m.evaluation.scores['model']['auc']:.3f}"
-            f" ({'champion' if m.registered.is_champion else 'not promoted'})"
-            for m in made
+            f"{o.name} {'champion' if o.training and o.training.registered.is_champion else 'not promoted'}"
+            for o in outcomes
         )
 
     plan = Demo(patients=patients, years=years, host=host, port=port, is_served=is_served)
-    raise SystemExit(run_demo(_settings(), plan, train_all, now()))
+    raise SystemExit(run_demo(_settings(), plan, train_all, nightly_forecast, now()))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from features.contracts import CONTRACTS
 from features.errors import StoreError
+from features.forecasts import versions
 from features.records.landing import import_files
 from features.records.mapping import load_mapping
 from features.records.store import RecordStore
@@ -38,6 +39,9 @@ from serving.web import DEMO_ACCOUNTS
 USERNAME, PASSWORD, _ = DEMO_ACCOUNTS[0]
 SEED = 7
 
+# What the demo trains, with little effort; `revisit train` trains all, with more.
+QUESTIONS = (*CONTRACTS, "lapse", "return_90d", "recall")
+
 Step = Callable[[Settings, datetime], str]
 
 
@@ -52,7 +56,7 @@ class Demo:
     is_served: bool = True
 
 
-def run_demo(settings: Settings, demo: Demo, train: Step, now: datetime) -> int:
+def run_demo(settings: Settings, demo: Demo, train: Step, forecast: Step, now: datetime) -> int:
     """Make what is missing, then serve.
 
     Parameters
@@ -64,6 +68,8 @@ def run_demo(settings: Settings, demo: Demo, train: Step, now: datetime) -> int:
     train : callable
         Trains all contracts and says what came of it; handed in because
         serving does not import training.
+    forecast : callable
+        Forecasts the months ahead, likewise.
     now : datetime
         The moment of the simulated export, on the first run.
 
@@ -86,6 +92,7 @@ def run_demo(settings: Settings, demo: Demo, train: Step, now: datetime) -> int:
         ("train and prove the models, track them in MLflow", lambda: _models(settings, train, now)),
         ("score the bookings ahead and publish the schedule", lambda: _publication(settings, now)),
         ("prepare a recall list", lambda: _recall(settings, now)),
+        ("forecast the months ahead", lambda: _forecasts(settings, forecast, now)),
         ("add the demo accounts", lambda: _accounts(settings)),
     ]
     begun = time.monotonic()
@@ -191,6 +198,10 @@ def _recall(settings: Settings, now: datetime) -> str:
     return f"{made.contact:,} patients to contact, {made.hold_out:,} held out by chance, {made.waiting:,} wait"
 
 
+def _forecasts(settings: Settings, forecast: Step, now: datetime) -> str:
+    return "already there" if versions(settings) else forecast(settings, now)
+
+
 def _accounts(settings: Settings) -> str:
     engine = db.engine(settings.application_database)
     for name, password, role in DEMO_ACCOUNTS:
@@ -204,9 +215,9 @@ def _invite(settings: Settings, demo: Demo) -> None:
     console.print(
         Panel.fit(
             f"Open [bold]{url}[/] and sign in as [bold]{USERNAME}[/] with [bold]{PASSWORD}[/]\n\n"
-            "Look at: today's schedule, sorted by risk, and the reasons beside each flag;\n"
-            "a day next week (scored when booked, its evening is not due yet);\n"
-            "中文 in the top corner; a narrow window.\n\n"
+            "Look at: today's schedule, the reasons beside each flag, the action to take;\n"
+            "a patient's page; 中文 in the top corner; a narrow window.\n"
+            f"The list of whom to call, as {_who('marketing')}; the months ahead, as {_who('manager')}.\n\n"
             "The models: mlflow ui --backend-store-uri\n"
             f"{escape(settings.paths.tracking_uri)}\n\n"
             "Ctrl-C ends the demo; what was built stays.",
@@ -214,6 +225,11 @@ def _invite(settings: Settings, demo: Demo) -> None:
             border_style="green",
         )
     )
+
+
+def _who(role: str) -> str:
+    name, password, _role = next(account for account in DEMO_ACCOUNTS if account[2] == role)
+    return f"[bold]{name}[/] with [bold]{password}[/]"
 
 
 def _marker(settings: Settings) -> Path:

@@ -123,9 +123,9 @@ def _publish(settings: Settings, engine: Engine, champions: Champions, now: date
             moments = zip(due["appointment_id"], due["as_of"], strict=True)
             as_of = {str(key): moment.to_pydatetime() for key, moment in moments}
             scores += scores_of(champion, features, shift, as_of, by_id, shares, now)
-    made = {score.appointment_id for score in scores}
     # Made at the desk since features were built: scored then, and to be looked at again by night.
-    scores += read_scores(engine, [b.appointment_id for b in bookings if is_open(b) and b.appointment_id not in made])
+    newer = {b.appointment_id for b in bookings if is_open(b)} - set(ahead["appointment_id"])
+    scores += [score for score in read_scores(engine, sorted(newer)) if champions.get(score.contract) is not None]
     clinics = {booking.clinic_id: names.get(booking.clinic_id, booking.clinic_id) for booking in bookings}
     context = {"levels": levels, "clinic_shares": shares}
     publish_schedule(engine, bookings, scores, clinics, as_of=now, published_at=now, context=context)

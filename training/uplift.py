@@ -95,7 +95,7 @@ class SLearner:
             self.booster_ = LGBMClassifier(**BOOSTER).fit(features.assign(is_contacted=treatment), outcome)
             return self
         self.share_ = float(propensity.mean())
-        self.columns_ = _columns(self.base).fit(features)
+        self.columns_ = _columns(self.base, len(features)).fit(features)
         columns, best = self.columns_.transform(features), -np.inf
         for spread in SPREADS_OF_EFFECT:
             design = self._design(columns, treatment, spread)
@@ -164,7 +164,7 @@ class XLearner:
         without, contacted = TLearner(self.base).fit(features, treatment, outcome, propensity).expected(features)
         self.share_ = float(propensity.mean())
         effect = np.where(treatment == 1, outcome - without, contacted - outcome)
-        self.models_ = [self._regressor().fit(features[treatment == arm], effect[treatment == arm]) for arm in (0, 1)]
+        self.models_ = [self._fit_effect(features[treatment == arm], effect[treatment == arm]) for arm in (0, 1)]
         return self
 
     def uplift(self, features: pd.DataFrame) -> Floats:
@@ -172,10 +172,10 @@ class XLearner:
         without, contacted = (np.asarray(model.predict(features), float) for model in self.models_)
         return self.share_ * without + (1 - self.share_) * contacted
 
-    def _regressor(self) -> Pipeline | LGBMRegressor:
+    def _fit_effect(self, features: pd.DataFrame, effect: Floats) -> Pipeline | LGBMRegressor:
         if self.base == "booster":
-            return LGBMRegressor(**BOOSTER)
-        return make_pipeline(_columns(self.base), Ridge(alpha=300.0))
+            return LGBMRegressor(**BOOSTER).fit(features, effect)
+        return make_pipeline(_columns(self.base, len(features)), Ridge(alpha=300.0)).fit(features, effect)
 
 
 @dataclass
@@ -250,17 +250,17 @@ def fit_outcome(base: Base, features: pd.DataFrame, outcome: Floats) -> Pipeline
     """Fit a model of the outcome alone."""
     if base == "booster":
         return LGBMClassifier(**BOOSTER).fit(features, outcome)
-    columns = _columns(base).fit(features)
+    columns = _columns(base, len(features)).fit(features)
     scale = SPREAD_OF_OUTCOME / np.sqrt(_width(columns))
     model = Pipeline([("columns", columns), ("regression", _regression(scale**2))])
     model.named_steps["regression"].fit(columns.transform(features), outcome)
     return model
 
 
-def _columns(base: Base) -> Pipeline:
+def _columns(base: Base, rows: int) -> Pipeline:
     """Ranks instead of raw numbers (days and money are skewed), as they are or as splines; unknown ones flagged."""
     filled = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-    ranks = QuantileTransformer(n_quantiles=100, subsample=None, random_state=SEED)
+    ranks = QuantileTransformer(n_quantiles=min(100, rows), subsample=None, random_state=SEED)
     splines = [SplineTransformer(n_knots=KNOTS, knots="uniform", include_bias=False)] if base == "spline" else []
     return make_pipeline(filled, ranks, *splines, StandardScaler())
 

@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import Field, StringConstraints
 from starlette.requests import Request
 
 from features.records.tables import TABLES
 from serving import open_dental_events
-from serving.api.shapes import PREFIX, After, Limit, PageAnswer, Shape, cursor, position
+from serving.api.shapes import PREFIX, After, Limit, Moment, PageAnswer, Shape, cursor, position
 from serving.clock import now
 from serving.permissions import needs
 from serving.problems import Problem
@@ -40,7 +40,7 @@ class EventBody(Shape):
         description="`patient_id`, the table's key, and the columns that changed; moments in ISO 8601.",
         examples=[{"appointment_id": "a17", "patient_id": "p3", "status": "no_show"}],
     )
-    happened_at: AwareDatetime | None = Field(
+    happened_at: Moment | None = Field(
         default=None, description="When your system recorded it; older news does not undo newer."
     )
 

@@ -5,16 +5,27 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from serving.problems import Problem
 
 PREFIX = "/api/v1"
 MOST_AT_ONCE = 200
 Item = TypeVar("Item")
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+
+
+def _within_reach(moment: datetime) -> datetime:
+    if not FIRST_YEAR <= moment.year < LAST_YEAR:  # the calendar's ends have no UTC in some zones
+        raise ValueError(f"a moment between {FIRST_YEAR} and {LAST_YEAR} is expected")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 
 
 class Shape(BaseModel):
