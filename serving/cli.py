@@ -7,11 +7,9 @@ in `serving` that call `training`.
 
 from __future__ import annotations
 
-import os
-import warnings
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -23,42 +21,17 @@ from serving.commands.record import record
 from serving.commands.shared import friendly as _friendly
 from serving.commands.shared import settings as _settings
 from serving.commands.simulate import simulate
+from serving.quiet import quiet
 
 if TYPE_CHECKING:
     from features.settings import Settings
-
-
-# Libraries whose remarks are about their own insides; a user could do nothing about them.
-_TALKATIVE = ("feast", "ibis", "mlflow")
-
-
-def _quiet() -> None:
-    """Leave the screen to our own lines: no remarks of MLflow, Feast and Ibis, no beacons, no progress bars.
-
-    They are told before they are imported. Their warnings are dropped where
-    they would be shown, because Feast sets filters of its own over any of ours.
-    """
-    for name, value in (
-        ("BENTOML_DO_NOT_TRACK", "true"),
-        ("MLFLOW_DISABLE_TELEMETRY", "true"),
-        ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
-        ("MLFLOW_LOGGING_LEVEL", "ERROR"),
-    ):
-        os.environ.setdefault(name, value)
-    show = warnings.showwarning
-
-    def show_ours(message: Warning | str, category: type[Warning], filename: str, *rest: Any, **more: Any) -> None:
-        if not any(part in _TALKATIVE for part in Path(filename).parts):
-            show(message, category, filename, *rest, **more)
-
-    warnings.showwarning = show_ours
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="revisit")
 def main() -> None:
     """Revisit (复诊): whom a clinic is about to lose, and whom to call first."""
-    _quiet()
+    quiet()
 
 
 for _command in (

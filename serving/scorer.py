@@ -27,6 +27,7 @@ from serving.desk_events import patients_since, waiting
 from serving.models import Champions
 from serving.patient_scoring import Answerers, last_used_of_patients, score_patients
 from serving.patients import has_patients
+from serving.quiet import quiet
 from serving.recall_build import answer_requests
 from serving.recall_returns import bring_back
 from serving.schedule import publish_again, read_publication
@@ -159,6 +160,7 @@ def work(scorer: Scorer, jobs: Sequence[Job], is_over: Callable[[], bool]) -> No
 
 def main() -> None:
     """Work until the process that started this one ends."""
+    quiet()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; whoever started us ends us
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     parent = os.getppid()

@@ -227,12 +227,12 @@ def test_brackets_are_not_taken_for_colours(revisit: Run, tmp_path: Path, capsys
 
 
 def test_remarks_of_libraries_are_dropped_and_ours_are_not() -> None:
-    from serving.cli import _quiet
+    from serving.quiet import quiet
 
     heard: list[str] = []
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: heard.append(str(message))
-        _quiet()
+        quiet()
         warnings.showwarning("theirs", UserWarning, "/x/site-packages/mlflow/pyfunc/model.py", 1)
         warnings.showwarning("ours", UserWarning, "/x/serving/cli.py", 1)
     assert heard == ["ours"]
