@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from zoneinfo import ZoneInfo
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from features.catalogue import Catalogue, Distribution
 from features.contracts import PATIENT_CONTRACTS
 from features.families import FAMILIES
 from features.settings import Practice
+from serving.report_page import render_report
 
 WIDTH, HEIGHT, GAP = 240, 44, 1  # of a plot, in its own units
 
@@ -81,14 +79,8 @@ def render_catalogue(catalogue: Catalogue, practice: Practice) -> str:
     str
         A whole HTML page: no script, no request to anywhere.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page: str = environment.get_template("_catalogue.html").render(
+    return render_report(
+        "_catalogue.html",
         practice=practice.name,
         as_of=catalogue.as_of.astimezone(ZoneInfo(practice.time_zone)),
         patients=catalogue.patients,
@@ -97,7 +89,6 @@ def render_catalogue(catalogue: Catalogue, practice: Practice) -> str:
         width=WIDTH,
         height=HEIGHT,
     )
-    return page
 
 
 def sections(catalogue: Catalogue) -> Iterator[Section]:

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from features.records.level_shifts import LevelShift, Month
 from features.records.quality import ColumnQuality, QualityReport
+from serving.report_page import render_report
 
 WIDTH, HEIGHT, EDGE = 640, 120, 8  # of a plot, in its own units
 _MEASURES = {"bookings": "Bookings per month · 每月预约数", "no_show_share": "No-show share · 爽约率"}
@@ -63,19 +61,13 @@ def render_quality(report: QualityReport, practice: str) -> str:
     str
         A whole HTML page: no script, no request to anywhere.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     tables = [
         TableColumns(name, columns[0].rows, tuple(columns))
         for name, group in groupby(report.columns, key=lambda column: column.table)
         if (columns := list(group))
     ]
-    page: str = environment.get_template("_quality.html").render(
+    return render_report(
+        "_quality.html",
         report=report,
         practice=practice,
         tables=tables,
@@ -84,7 +76,6 @@ def render_quality(report: QualityReport, practice: str) -> str:
         width=WIDTH,
         height=HEIGHT,
     )
-    return page
 
 
 def plots(months: Sequence[Month], shifts: Sequence[LevelShift]) -> Iterator[Plot]:
